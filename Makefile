@@ -1,0 +1,97 @@
+# cx: build, check, install. One file, no recursion.
+#
+#   make                              the tools, into build/
+#   make DEBUG=1                      without optimisation, into build-debug/
+#   make SANITIZE=address,undefined   instrumented, into build-address,undefined/
+#   make unit                         the unit tests
+#   make layers style                 architecture and style of the sources
+#   make install DESTDIR= PREFIX=/usr/local
+
+# ---- what
+
+VERSION := 0.1.0
+TOOLS   := config ca join gossip node agents queue health
+DOMAINS := base config pki gossip api
+
+# ---- how
+
+CC       ?= gcc
+PREFIX   ?= /usr/local
+VARIANT  := $(if $(SANITIZE),-$(SANITIZE))$(if $(FUZZ),-fuzz)$(if $(DEBUG),-debug)
+BUILD    := build$(VARIANT)
+PACKAGES := libssl libcrypto libcurl libevent libevent_openssl libevent_pthreads libsodium \
+            libarchive libzstd sqlite3 jansson yaml-0.1 libsystemd zlib
+
+CPPFLAGS += -Ilib -D_GNU_SOURCE -DCX_VERSION='"$(VERSION)"' -MMD -MP
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -Werror
+HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE -ftrapv
+ifeq ($(SANITIZE)$(DEBUG)$(FUZZ),)
+HARDEN   += -D_FORTIFY_SOURCE=2
+CFLAGS   ?= -O2 -g
+else
+CFLAGS   ?= -O1 -g -fno-omit-frame-pointer
+endif
+override CFLAGS += -std=gnu11 $(WARNINGS) $(HARDEN) $(shell pkg-config --cflags $(PACKAGES)) \
+                   $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+override LDFLAGS += -pie -Wl,-z,relro,-z,now,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+LDLIBS   := $(shell pkg-config --libs $(PACKAGES)) -lmsgpackc -lm -pthread
+
+# Everything that a recipe in this file writes goes below BUILD.
+objects   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
+LIBCX    := $(BUILD)/libcx.a
+BINARIES := $(TOOLS:%=$(BUILD)/cx-%)
+UNITS    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(wildcard test/unit/test_*.c))
+
+# ---- rules
+
+.PHONY: all unit layers style lint install clean
+.SECONDARY:
+.SECONDEXPANSION:
+.DELETE_ON_ERROR:
+
+all: $(BINARIES)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(LIBCX): $(call objects,$(DOMAINS:%=lib/%/*.c))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BINARIES): $(BUILD)/cx-%: $$(call objects,tools/$$*/*.c) $(LIBCX)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(LIBCX)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- checks
+
+# Each prints cmocka's own closing lines; the first failure ends it.
+unit: $(UNITS)
+	@for test in $(UNITS); do echo "$$test" && "$$test" || exit 1; done
+
+layers:
+	@scripts/layers
+
+style:
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h')
+	shfmt -i 4 -ci -d $$(scripts/shell-files)
+	shellcheck -x $$(scripts/shell-files)
+
+lint:
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -Ilib \
+	  --enable=warning,performance,portability lib tools
+
+# ---- install
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cx
+	install -m 0755 $(BINARIES) scripts/caxton $(DESTDIR)$(PREFIX)/bin
+	cp -R share/. $(DESTDIR)$(PREFIX)/share/cx
+
+clean:
+	rm -rf build build-*
