@@ -1,0 +1,33 @@
+/* Policies: upgrade, backup, health, alerts, maintenance. The operators' own YAML, validated and
+ * completed: durations gain a `_seconds` twin, defaults are filled in. */
+#pragma once
+
+#include "base/conf.h"
+
+/* Names of the policies, NULL-terminated. */
+extern const char *const cx_policy_names[];
+
+/* Finds NAME.yaml: file if given, else policy_dir, else share (the installed defaults), else the
+ * source tree's share/policies; `source` in the document says which. The document is as
+ * `cx-config policy NAME` prints it. Findings are CONFIG with file, line, column. */
+CX_MUST_CHECK bool cx_policy_load(const char *name, const char *file, const char *policy_dir,
+                                  json_t **policy, cx_err *err);
+/* Every finding, for `cx-config check`. The policy's name is guessed from its top-level key when
+ * name is NULL. */
+CX_MUST_CHECK bool cx_policy_check(const char *name, const char *file, cx_conf_errors *errors,
+                                   cx_err *err);
+
+/* A condition in the policy's own words: `cpu_usage < 80%`, `node_unreachable > 60s`,
+ * `agent_count < max_agents`, or a bare check's name. */
+typedef enum cx_compare { CX_BARE, CX_BELOW, CX_BELOW_OR_EQUAL, CX_ABOVE, CX_ABOVE_OR_EQUAL } cx_compare;
+typedef struct cx_condition {
+    char name[64];
+    cx_compare compare;
+    double value;      /* percent, seconds, bytes or a plain number; of `symbol` when that is set */
+    char unit[16];     /* "percent", "seconds", "bytes", "" */
+    char symbol[64];   /* a name on the right-hand side (max_agents), "" else */
+    char threshold[64]; /* the right-hand part as written: "< 80%" */
+} cx_condition;
+CX_MUST_CHECK bool cx_condition_parse(const char *text, cx_condition *condition, cx_err *err);
+/* Whether value satisfies it (a bare one: always). symbol_value stands for the symbol. */
+bool cx_condition_holds(const cx_condition *condition, double value, double symbol_value);
