@@ -10,8 +10,8 @@
 # ---- what
 
 VERSION := 0.1.0
-TOOLS   := config ca join gossip node agents queue health
-DOMAINS := base config pki gossip api
+TOOLS   := $(patsubst tools/%/main.c,%,$(wildcard tools/*/main.c))
+DOMAINS := $(patsubst lib/%/,%,$(wildcard lib/*/))
 
 # ---- how
 
@@ -49,7 +49,7 @@ UNITS    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(wildcard test/unit/test_*
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
 
-all: $(BINARIES)
+all: $(LIBCX) $(BINARIES)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
