@@ -29,6 +29,10 @@ typedef struct cx_httpd_options {
     int64_t request_timeout_ms; /* default 30000: from the first byte to the whole body */
     cx_httpd_handler *handler;
     void *handler_arg;
+    /* Told of each TLS handshake that failed, while the connection's SSL * (as void *, for the
+     * reason) is still there; the connection is then closed. NULL: nobody is told. */
+    void (*refused)(void *ssl, const char *peer_address, void *arg);
+    void *refused_arg;
 } cx_httpd_options;
 
 /* Binds and listens; fails with UNAVAILABLE when the address is taken (the message says so). */
