@@ -4,7 +4,7 @@
 
 #include "base/conf.h"
 
-enum { CX_GOSSIP_PORT = 7946, CX_API_PORT = 8080, CX_CA_PORT = 8443 };
+enum { CX_CONFIG_GOSSIP_PORT = 7946, CX_API_PORT = 8080, CX_CA_PORT = 8443 };
 
 typedef struct cx_config {
     const char *path; /* the file read, or "" for defaults alone */
