@@ -2,7 +2,9 @@
  *
  * WAL, synchronous=FULL (what a commit acknowledged is durable), foreign keys on, a busy time-out.
  * user_version counts the migrations that have run; a database from a newer program is refused
- * (CONFIG, with both versions in the message) and not touched. */
+ * (CONFIG, with both versions in the message) and not touched. Codes: BUSY after 10 s of waiting for
+ * a lock, IO (disk full too), CORRUPT, EXISTS for a unique key that is there already. A connection
+ * belongs to one thread at a time. */
 #pragma once
 
 #include <sqlite3.h>
@@ -13,15 +15,16 @@ typedef struct cx_db cx_db;
 typedef struct cx_statement cx_statement;
 
 /* migrations[i] is SQL that leads from user_version i to i + 1; each runs in its own transaction.
- * The file gets mode 0600. read_only: fails with NOT_FOUND when it isn't there; no migration. */
+ * The file gets mode 0600. read_only: fails with NOT_FOUND when it isn't there, and with CONFIG when
+ * it has not seen all migrations, since it runs none. */
 CX_MUST_CHECK bool cx_db_open(const char *path, const char *const *migrations, size_t count,
                               bool read_only, cx_db **db, cx_err *err);
 void cx_db_close(cx_db **owner);
 
 /* Runs SQL without results (many statements are fine). */
 CX_MUST_CHECK bool cx_db_exec(cx_db *db, const char *sql, cx_err *err);
-/* BEGIN IMMEDIATE, COMMIT; a rollback that fails is logged by nobody: the connection is then closed
- * by its owner anyway. */
+/* BEGIN IMMEDIATE, COMMIT; after a failure inside a transaction, of the commit too, the caller rolls
+ * back (harmless when there is nothing to roll back). */
 CX_MUST_CHECK bool cx_db_begin(cx_db *db, cx_err *err);
 CX_MUST_CHECK bool cx_db_commit(cx_db *db, cx_err *err);
 void cx_db_rollback(cx_db *db);
@@ -50,6 +53,6 @@ double cx_column_real(cx_statement *statement, int at);
 cx_bytes cx_column_blob(cx_statement *statement, int at);
 bool cx_column_is_null(cx_statement *statement, int at);
 
-int64_t cx_db_changes(cx_db *db);        /* rows changed by the last statement */
-int64_t cx_db_last_id(cx_db *db);        /* rowid of the last insert */
-sqlite3 *cx_db_handle(cx_db *db);        /* for the backup API; do not close */
+int64_t cx_db_changes(cx_db *db); /* rows changed by the last statement */
+int64_t cx_db_last_id(cx_db *db); /* rowid of the last insert */
+sqlite3 *cx_db_handle(cx_db *db); /* for the backup API; do not close */
