@@ -20,7 +20,8 @@ CX_MUST_CHECK bool cx_json_parse(cx_bytes text, size_t size_max, const char *nam
 CX_MUST_CHECK bool cx_json_read_file(const char *path, size_t size_max, json_t **json, cx_err *err);
 /* One line without a newline; keys in insertion order. Caller owns the text. */
 char *cx_json_line(const json_t *json);
-/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD. Never NULL; new reference. */
+/* A JSON string of any bytes: what is not UTF-8, and NUL, becomes U+FFFD. cx_json_text(NULL) is
+ * null. Never NULL; new reference. */
 json_t *cx_json_text(const char *text);
 json_t *cx_json_text_n(const char *text, size_t size);
 json_t *cx_json_time(int64_t wall_ms); /* RFC 3339; new reference */
