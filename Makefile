@@ -41,6 +41,7 @@ objects   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 LIBCX    := $(BUILD)/libcx.a
 BINARIES := $(TOOLS:%=$(BUILD)/cx-%)
 UNITS    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(wildcard test/unit/test_*.c))
+FIXTURES := $(call objects,$(filter-out test/unit/test_%,$(wildcard test/unit/*.c)))
 
 # ---- rules
 
@@ -62,7 +63,7 @@ $(LIBCX): $(call objects,$(DOMAINS:%=lib/%/*.c))
 $(BINARIES): $(BUILD)/cx-%: $$(call objects,tools/$$*/*.c) $(LIBCX)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(LIBCX)
+$(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(FIXTURES) $(LIBCX)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 

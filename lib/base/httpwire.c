@@ -333,8 +333,8 @@ static bool collect_line(cx_httpwire_chunked *chunked, cx_bytes *input, int *sta
     return false;
 }
 
-/* "1f3" or "1f3;extension" */
-static int parse_size(cx_httpwire_chunked *chunked)
+/* "1f3" or "1f3;extension". Too much is refused as soon as it is announced. */
+static int parse_size(cx_httpwire_chunked *chunked, size_t body_left)
 {
     size_t digits = strspn(chunked->line, "0123456789abcdefABCDEF");
     const char *end = chunked->line + digits;
@@ -345,24 +345,21 @@ static int parse_size(cx_httpwire_chunked *chunked)
     chunked->left = 0;
     for (size_t i = 0; i < digits; i++)
         chunked->left = chunked->left * 16 + (uint64_t)hex_value(chunked->line[i]);
+    if (chunked->left > body_left)
+        return TOO_LARGE;
     chunked->state = chunked->left > 0 ? CX_CHUNKED_DATA : CX_CHUNKED_TRAILER;
     return 0;
 }
 
-static int take_data(cx_httpwire_chunked *chunked, cx_bytes *input, size_t body_max,
-                     cx_buffer *body)
+static void take_data(cx_httpwire_chunked *chunked, cx_bytes *input, cx_buffer *body)
 {
     size_t size = chunked->left < input->size ? (size_t)chunked->left : input->size;
 
-    /* Refused by the announced size already, so that no more of it is read than needed. */
-    if (chunked->left > body_max - body->size)
-        return TOO_LARGE;
     cx_buffer_add(body, input->data, size);
     *input = (cx_bytes){input->data + size, input->size - size};
     chunked->left -= size;
     if (chunked->left == 0)
         chunked->state = CX_CHUNKED_DATA_END;
-    return 0;
 }
 
 /* What a chunk's data, and the trailer's lines, are followed by. */
@@ -386,9 +383,10 @@ int cx_httpwire_chunked_take(cx_httpwire_chunked *chunked, cx_bytes *input, size
 
     while (status == 0 && input->size > 0 && chunked->state != CX_CHUNKED_DONE) {
         if (chunked->state == CX_CHUNKED_DATA)
-            status = take_data(chunked, input, body_max, body);
+            take_data(chunked, input, body);
         else if (collect_line(chunked, input, &status))
-            status = chunked->state == CX_CHUNKED_SIZE ? parse_size(chunked) : end_line(chunked);
+            status = chunked->state == CX_CHUNKED_SIZE ? parse_size(chunked, body_max - body->size)
+                                                       : end_line(chunked);
     }
     return status;
 }
