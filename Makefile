@@ -22,7 +22,8 @@ BUILD    := build$(VARIANT)
 PACKAGES := libssl libcrypto libcurl libevent libevent_openssl libevent_pthreads libsodium \
             libarchive libzstd sqlite3 jansson yaml-0.1 libsystemd zlib
 
-CPPFLAGS += -Ilib -D_GNU_SOURCE -DCX_VERSION='"$(VERSION)"' -MMD -MP
+CPPFLAGS += -Ilib -D_GNU_SOURCE -DCX_VERSION='"$(VERSION)"' \
+            -DCX_SHARE_DIR='"$(PREFIX)/share/cx"' -MMD -MP
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -Werror
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE -ftrapv
 ifeq ($(SANITIZE)$(DEBUG)$(FUZZ),)
