@@ -38,8 +38,8 @@ void cx_cert_free(X509 **owner);
 CX_MUST_CHECK bool cx_cert_read(const char *path, X509 **cert, cx_err *err);
 CX_MUST_CHECK bool cx_cert_from_pem(cx_bytes pem, const char *name, X509 **cert, cx_err *err);
 /* All of them, in order; at least one, at most 64. */
-CX_MUST_CHECK bool cx_certs_read(const char *path, STACK_OF(X509) **certs, cx_err *err);
-void cx_certs_free(STACK_OF(X509) **owner);
+CX_MUST_CHECK bool cx_certs_read(const char *path, STACK_OF(X509) * *certs, cx_err *err);
+void cx_certs_free(STACK_OF(X509) * *owner);
 CX_MUST_CHECK bool cx_cert_to_pem(X509 *cert, cx_buffer *pem, cx_err *err);
 
 /* Who a leaf speaks for: exactly one URI SAN, and for an operator exactly one OU, its role.
@@ -58,4 +58,5 @@ int64_t cx_cert_not_before_ms(const X509 *cert);
 int64_t cx_cert_not_after_ms(const X509 *cert);
 void cx_cert_serial(const X509 *cert, char serial[CX_SERIAL_SIZE]); /* lower-case hex */
 void cx_cert_fingerprint(const X509 *cert, char fingerprint[CX_FINGERPRINT_SIZE]); /* SHA-256 */
-char *cx_cert_name_text(const X509_NAME *name); /* RFC 2253: "CN=node-1,OU=node,O=prod"; caller owns */
+char *cx_cert_name_text(
+    const X509_NAME *name); /* RFC 2253: "CN=node-1,OU=node,O=prod"; caller owns */

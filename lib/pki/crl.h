@@ -26,8 +26,8 @@ typedef struct cx_crl_entry {
 
 /* Signs a list. number grows from one to the next; next_update_ms is a wall time. */
 CX_MUST_CHECK bool cx_crl_make(X509 *ca, EVP_PKEY *ca_key, const cx_crl_entry *entries,
-                               size_t count, int64_t number, int64_t now_ms,
-                               int64_t next_update_ms, X509_CRL **crl, cx_err *err);
+                               size_t count, int64_t number, int64_t now_ms, int64_t next_update_ms,
+                               X509_CRL **crl, cx_err *err);
 void cx_crl_free(X509_CRL **owner);
 CX_MUST_CHECK bool cx_crl_to_pem(X509_CRL *crl, cx_buffer *pem, cx_err *err);
 /* The first list of a PEM file. NOT_FOUND, MALFORMED. */

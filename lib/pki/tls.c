@@ -138,9 +138,16 @@ static void explain_alert(int alert, cx_err *reason)
     case SSL_AD_PROTOCOL_VERSION:
         cx_fail(reason, CX_PROTOCOL, "the peer doesn't speak TLS 1.3");
         break;
-    default:
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_ACCESS_DENIED:
+    case SSL_AD_HANDSHAKE_FAILURE:
         cx_fail(reason, CX_UNAUTHENTICATED, "the peer refused our certificate (%s)",
                 SSL_alert_desc_string_long(alert));
+        break;
+    default:
+        cx_fail(reason, CX_PROTOCOL, "the peer broke off: %s", SSL_alert_desc_string_long(alert));
     }
 }
 

@@ -40,7 +40,7 @@ void *cx_tls_server_optional(void *tls);
 typedef struct cx_tls_peer {
     cx_tls *tls;
     const char *node_id; /* the peer must be this node; NULL: any node of the cluster */
-    cx_err error;        /* why we refused the peer, or it us (REVOKED, CERT_EXPIRED, …), for a better
+    cx_err error; /* why we refused the peer, or it us (REVOKED, CERT_EXPIRED, …), for a better
                             message than OpenSSL's; code CX_OK: TLS was not the reason */
 } cx_tls_peer;
 bool cx_tls_client_hook(void *ssl_ctx, void *peer, cx_err *err);
