@@ -191,6 +191,14 @@ int64_t cx_now_ms(void)
     return clock_ms(CLOCK_MONOTONIC);
 }
 
+int64_t cx_now_us(void)
+{
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 int64_t cx_wall_ms(void)
 {
     return clock_ms(CLOCK_REALTIME);
