@@ -22,7 +22,8 @@ BUILD    := build$(VARIANT)
 PACKAGES := libssl libcrypto libcurl libevent libevent_openssl libevent_pthreads libsodium \
             libarchive libzstd sqlite3 jansson yaml-0.1 libsystemd zlib
 
-CPPFLAGS += -Ilib -D_GNU_SOURCE -DCX_VERSION='"$(VERSION)"' -MMD -MP
+CPPFLAGS += -Ilib -D_GNU_SOURCE -DCX_VERSION='"$(VERSION)"' \
+            -DCX_SHARE_DIR='"$(PREFIX)/share/cx"' -MMD -MP
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -Werror
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE -ftrapv
 ifeq ($(SANITIZE)$(DEBUG)$(FUZZ),)
@@ -41,6 +42,7 @@ objects   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 LIBCX    := $(BUILD)/libcx.a
 BINARIES := $(TOOLS:%=$(BUILD)/cx-%)
 UNITS    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(wildcard test/unit/test_*.c))
+FIXTURES := $(call objects,$(filter-out test/unit/test_%,$(wildcard test/unit/*.c)))
 
 # ---- rules
 
@@ -62,7 +64,7 @@ $(LIBCX): $(call objects,$(DOMAINS:%=lib/%/*.c))
 $(BINARIES): $(BUILD)/cx-%: $$(call objects,tools/$$*/*.c) $(LIBCX)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(LIBCX)
+$(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(FIXTURES) $(LIBCX)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 

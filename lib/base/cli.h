@@ -57,8 +57,10 @@ typedef struct cx_run {
     bool verbose;
     bool table;                  /* print for people (stdout is a terminal, or --table) */
     int64_t timeout_ms;          /* --timeout, 0 when not given */
+    int64_t started_ms;          /* monotonic */
     bool answer_no;              /* set by the command: exit 1 */
-    int exit_status;             /* set by a command that has statuses of its own (--nagios); 0 else */
+    int exit_status;             /* set by a command that has statuses of its own (--nagios), also for
+                                    its failures; 0 else */
 } cx_run;
 
 /* True: done (with run->answer_no the answer is no, exit 1). False: err says why. `options` points
@@ -91,12 +93,13 @@ CX_MUST_CHECK bool cx_emit(cx_run *run, const json_t *document, cx_err *err);
 CX_MUST_CHECK bool cx_emit_line(cx_run *run, const json_t *document, cx_err *err);
 /* Prints text as it is, for --raw, --pem, --folded and their like. */
 CX_MUST_CHECK bool cx_emit_text(cx_run *run, const char *text, cx_err *err);
-/* A remark for people on stderr, unless --quiet. */
+/* A remark for people on stderr, unless --quiet; {"remark":"..."} when stderr is no terminal. */
 void cx_remark(const cx_run *run, const char *format, ...) CX_PRINTF(2, 3);
 
 /* True once SIGINT or SIGTERM came: long computations and waits ask it and fail with INTERRUPTED. */
 bool cx_interrupted(void);
-/* Milliseconds left of --timeout, or of fallback_ms when it was not given. */
+/* Milliseconds left of --timeout, or of fallback_ms when it was not given, counted from the start of
+ * the program. Never less than 1, because 0 often means 'no time-out'. */
 int64_t cx_timeout_or(const cx_run *run, int64_t fallback_ms);
 
 extern const char cx_version[]; /* "0.1.0", from the Makefile */

@@ -11,8 +11,8 @@
 typedef bool cx_http_tls_hook(void *ssl_ctx, void *arg, cx_err *err);
 
 typedef struct cx_http_request {
-    const char *method; /* NULL: GET, or POST when there is a body */
-    const char *url;    /* https://… or http://… */
+    const char *method;         /* NULL: GET, or POST when there is a body */
+    const char *url;            /* https://… or http://… */
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
     cx_bytes body;              /* lives until the request is done */
     size_t answer_max;          /* bytes of the answer's body; more fails with TOO_LARGE */
@@ -25,9 +25,9 @@ typedef struct cx_http_request {
 } cx_http_request;
 
 typedef struct cx_http_answer {
-    int status;          /* 0 when there was no answer: error says why */
+    int status; /* 0 when there was no answer: error says why */
     cx_buffer body;
-    cx_buffer headers;   /* raw header lines */
+    cx_buffer headers; /* raw header lines */
     double seconds;
     int64_t peer_date_ms; /* wall time of the Date header, 0 when absent: clock skew is measured at
                              every contact */
@@ -40,8 +40,8 @@ cx_http *cx_http_open(void);
 void cx_http_close(cx_http **owner);
 
 /* True when an HTTP answer came, whatever its status. */
-CX_MUST_CHECK bool cx_http_do(cx_http *http, const cx_http_request *request,
-                              cx_http_answer *answer, cx_err *err);
+CX_MUST_CHECK bool cx_http_do(cx_http *http, const cx_http_request *request, cx_http_answer *answer,
+                              cx_err *err);
 /* Runs count requests in parallel (at most parallel_max at a time); answers[i] belongs to
  * requests[i]. Fails only when it is interrupted; each answer has its own error. */
 CX_MUST_CHECK bool cx_http_do_all(cx_http *http, const cx_http_request *requests, size_t count,

@@ -7,15 +7,27 @@
 /* Names of the policies, NULL-terminated. */
 extern const char *const cx_policy_names[];
 
-/* Finds NAME.yaml: file if given, else policy_dir, else share (the installed defaults), else the
- * source tree's share/policies; `source` in the document says which. The document is as
- * `cx-config policy NAME` prints it. Findings are CONFIG with file, line, column. */
+/* Finds NAME.yaml: file if given, else policy_dir (may be NULL), else share/policies; `source` in
+ * the document says which. The document is as `cx-config policy NAME` prints it:
+ * {"policy","source",ROOT:{…}}, where ROOT is the file's top-level key. Scalars that are left out
+ * have their defaults, lists that are left out are empty. Beside that stand
+ * - upgrade: at the top level canary_duration (of that key, else of the step monitor_canary_24h),
+ *   batch_size and batch_delay; 0 or 1 when the policy has no such step;
+ * - backup: for each destination `dest`, as cx-backup --repo takes it;
+ * - health: for each group `conditions`, its checks as cx_condition_to_json prints them, with
+ *   `critical` (such an object or null), `interval` and `timeout`;
+ * - alerts: for each alert `parsed_condition`, `duration` (also where the file says `for`), and
+ *   `actions`, the list of names; `alerts.actions` has a definition for each.
+ * Findings are CONFIG with file, line, column. */
 CX_MUST_CHECK bool cx_policy_load(const char *name, const char *file, const char *policy_dir,
                                   json_t **policy, cx_err *err);
 /* Every finding, for `cx-config check`. The policy's name is guessed from its top-level key when
  * name is NULL. */
 CX_MUST_CHECK bool cx_policy_check(const char *name, const char *file, cx_conf_errors *errors,
                                    cx_err *err);
+
+/* The policy that a file holds, by its top-level key, else by its name (backup.yaml); NULL: none. */
+const char *cx_policy_guess(const char *file);
 
 /* A condition in the policy's own words: `cpu_usage < 80%`, `node_unreachable > 60s`,
  * `agent_count < max_agents`, or a bare check's name. */
@@ -31,3 +43,5 @@ typedef struct cx_condition {
 CX_MUST_CHECK bool cx_condition_parse(const char *text, cx_condition *condition, cx_err *err);
 /* Whether value satisfies it (a bare one: always). symbol_value stands for the symbol. */
 bool cx_condition_holds(const cx_condition *condition, double value, double symbol_value);
+/* {"name","operator","value","unit","symbol","threshold"}; value is null where there is none. */
+json_t *cx_condition_to_json(const cx_condition *condition);

@@ -21,6 +21,7 @@ typedef struct cx_identity {
 
 const char *cx_role_word(cx_role role);
 CX_MUST_CHECK bool cx_role_parse(const char *text, cx_role *role, cx_err *err);
+const char *cx_identity_kind_word(cx_identity_kind kind); /* "node", "operator" */
 void cx_identity_uri(const cx_identity *identity, char uri[CX_URI_SIZE]);
 /* Everything but the role. CERT_INVALID when the URI has another shape. */
 CX_MUST_CHECK bool cx_identity_parse_uri(const char *uri, cx_identity *identity, cx_err *err);

@@ -1,6 +1,7 @@
 /* TLS contexts: 1.3 only, both sides verified against the cluster's CA and CRL, the peer accepted by
  * its SPIFFE URI and not by its address. Contexts reload: a renewed certificate or a new CRL is used
- * by the next connection, without a restart. */
+ * by the next connection, without a restart. No session is resumed, so that each connection is
+ * verified with the files as they are now. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -25,6 +26,9 @@ void cx_tls_close(cx_tls **owner);
  * in use and err says why. *changed may be NULL. */
 CX_MUST_CHECK bool cx_tls_reload(cx_tls *tls, bool *changed, cx_err *err);
 
+/* Contexts that are handed out below look at the files themselves, at most once a second; a daemon
+ * calls cx_tls_reload from a timer all the same, to log what is wrong with them. */
+
 /* For cx_httpd_options.tls with tls_arg = cx_tls *: a new reference of the server's SSL_CTX, which
  * demands a client certificate. */
 void *cx_tls_server(void *tls);
@@ -35,15 +39,22 @@ void *cx_tls_server_optional(void *tls);
 /* For cx_http_request.tls_hook with tls_arg = cx_tls_peer *, which outlives the transfer. */
 typedef struct cx_tls_peer {
     cx_tls *tls;
-    const char *node_id;  /* the peer must be this node; NULL: any node of the cluster */
-    cx_err error;         /* why the peer was refused, for a better message than OpenSSL's */
+    const char *node_id; /* the peer must be this node; NULL: any node of the cluster */
+    cx_err error; /* why we refused the peer, or it us (REVOKED, CERT_EXPIRED, …), for a better
+                            message than OpenSSL's; code CX_OK: TLS was not the reason */
 } cx_tls_peer;
 bool cx_tls_client_hook(void *ssl_ctx, void *peer, cx_err *err);
 
 /* Who is at the other end of an established connection. UNAUTHENTICATED when it showed no
  * certificate. */
 CX_MUST_CHECK bool cx_tls_peer_identity(const SSL *ssl, cx_identity *identity, cx_err *err);
-/* Why the last handshake of this SSL was refused, in words ("certificate has expired"), or "". */
+/* Why the handshake of this SSL failed, in words, or "": "no client certificate", "certificate has
+ * expired: …", "certificate is signed by another CA", "certificate is revoked: …", "cluster other, not
+ * prod", "TLS 1.3 is required". The text lives as long as the SSL. */
 const char *cx_tls_refusal(const SSL *ssl);
 /* Our own certificate's end of life, wall milliseconds; 0 without one. */
 int64_t cx_tls_not_after_ms(const cx_tls *tls);
+/* Our own certificate's serial number as lower-case hex, "" without one. Lives until a reload. */
+const char *cx_tls_serial(const cx_tls *tls);
+/* Since when the revocation list in use is out of date; 0: it is not, or there is none. */
+int64_t cx_tls_crl_stale_since(const cx_tls *tls);
