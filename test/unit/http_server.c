@@ -146,7 +146,7 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    event_base_loopbreak(server->loop);
+    event_base_loopexit(server->loop, NULL); /* finishes what is active already */
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)
