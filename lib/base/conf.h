@@ -40,7 +40,7 @@ typedef struct cx_conf_node {
 
 typedef struct cx_conf cx_conf;
 
-/* One finding about a document. `where` is dotted: "alerts.critical[0].condition". */
+/* One finding about a document; the list is kept in the order of the file. `where` is dotted: "alerts.critical[0].condition". */
 typedef struct cx_conf_error {
     char *file, *where, *message, *hint;
     size_t line, column;

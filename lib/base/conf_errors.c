@@ -14,6 +14,12 @@ static void mask_control(char *text)
             *text = '?';
 }
 
+static bool is_after(const cx_conf_error *error, const char *file, size_t line, size_t column)
+{
+    return strcmp(error->file, file) == 0 &&
+           (error->line > line || (error->line == line && error->column > column));
+}
+
 static void add(cx_conf_errors *errors, const char *file, size_t line, size_t column,
                 const char *where, const char *hint, const char *format, va_list args)
 {
@@ -25,9 +31,12 @@ static void add(cx_conf_errors *errors, const char *file, size_t line, size_t co
     mask_control(message);
     errors->items = cx_realloc(errors->items, errors->count + 1, sizeof *errors->items);
 
-    cx_conf_error *error = &errors->items[errors->count++];
+    size_t at = errors->count++;
 
-    *error = (cx_conf_error){
+    /* People read from the top of a file down, whatever order it was checked in. */
+    for (; at > 0 && is_after(&errors->items[at - 1], file, line, column); at--)
+        errors->items[at] = errors->items[at - 1];
+    errors->items[at] = (cx_conf_error){
         .file = cx_strdup(file),
         .where = cx_strdup(where != NULL ? where : ""),
         .message = cx_strdup(message),
@@ -35,8 +44,8 @@ static void add(cx_conf_errors *errors, const char *file, size_t line, size_t co
         .line = line,
         .column = column,
     };
-    mask_control(error->where);
-    mask_control(error->hint);
+    mask_control(errors->items[at].where);
+    mask_control(errors->items[at].hint);
 }
 
 static const struct cx_conf_key *find_key(const cx_conf_node *map, const char *name)

@@ -497,17 +497,15 @@ static void write_value(const json_t *value, cx_buffer *text)
     cx_buffer_add_text(text, "]");
 }
 
-static bool check_text(const char *path, cx_bytes text, cx_conf_errors *errors, cx_err *err)
+static bool check_text(const char *path, cx_bytes text, cx_err *err)
 {
+    CX_AUTO(cx_conf_errors_free) cx_conf_errors errors = {0};
     CX_AUTO(cx_conf_close) cx_conf *conf = NULL;
 
-    if (!cx_conf_parse(text, path, &conf, errors, err))
+    if (!cx_conf_parse(text, path, &conf, &errors, err))
         return false;
-
-    CX_AUTO(cx_config_free) cx_config *config = build(conf, errors);
-
-    (void)config; /* only its findings matter */
-    return errors->count == 0 || cx_conf_fail(errors, err);
+    cx_config_check_conf(conf, &errors);
+    return errors.count == 0 || cx_conf_fail(&errors, err);
 }
 
 /* ---- public */
@@ -592,24 +590,16 @@ json_t *cx_config_keys(void)
     return list;
 }
 
-bool cx_config_check(const char *path, cx_conf_errors *errors, cx_err *err)
+void cx_config_check_conf(const cx_conf *conf, cx_conf_errors *errors)
 {
-    CX_AUTO(cx_conf_close) cx_conf *conf = NULL;
-    size_t before = errors->count;
+    cx_config *config = build(conf, errors);
 
-    if (!cx_conf_read(path, &conf, errors, err))
-        return errors->count > before; /* a finding, not a file that can't be read */
-
-    CX_AUTO(cx_config_free) cx_config *config = build(conf, errors);
-
-    (void)config; /* only its findings matter */
-    return true;
+    cx_config_free(&config);
 }
 
 bool cx_config_write(const char *path, const json_t *values, cx_err *err)
 {
     CX_AUTO(cx_buffer_free) cx_buffer text = {0};
-    CX_AUTO(cx_conf_errors_free) cx_conf_errors errors = {0};
     const char *names[SETTING_COUNT + 1] = {0};
 
     for (size_t i = 0; i < SETTING_COUNT; i++)
@@ -627,6 +617,6 @@ bool cx_config_write(const char *path, const json_t *values, cx_err *err)
         write_value(value, &text);
         cx_buffer_add_text(&text, "\n");
     }
-    return check_text(path, cx_buffer_bytes(&text), &errors, err) &&
+    return check_text(path, cx_buffer_bytes(&text), err) &&
            cx_replace(path, 0644, cx_buffer_bytes(&text), err);
 }

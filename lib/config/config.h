@@ -48,8 +48,8 @@ json_t *cx_config_to_json(const cx_config *config, bool with_origin);
 /* The table of keys: a list of {"key","kind","default","help"}; default is null where the value is
  * derived from other keys or from the host. */
 json_t *cx_config_keys(void);
-/* All findings of a file, for `cx-config check`; true when it could be read at all. */
-CX_MUST_CHECK bool cx_config_check(const char *path, cx_conf_errors *errors, cx_err *err);
+/* All findings of a document that was read, for `cx-config check`. */
+void cx_config_check_conf(const cx_conf *conf, cx_conf_errors *errors);
 /* A config.yaml (0644) from values: what cx-join init writes. Takes the keys of the table only, and
  * checks them as if they had been read: with a finding (CONFIG, INVALID) nothing is written. */
 CX_MUST_CHECK bool cx_config_write(const char *path, const json_t *values, cx_err *err);

@@ -4,6 +4,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "config/config.h"
 #include "config/policy_rules.h"
 #include "config/share.h"
 
@@ -133,23 +134,6 @@ bool cx_policy_check(const char *name, const char *file, cx_conf_errors *errors,
     if (policy != NULL)
         document = read_document(policy, conf, errors);
     else
-        cx_conf_blame(conf, cx_conf_root(conf), NULL, "",
-                      "the top-level key is one of upgrade_strategy, backup, health_checks, "
-                      "alerts, maintenance",
-                      errors, "this is no policy");
+        cx_config_check_conf(conf, errors);
     return true;
-}
-
-const char *cx_policy_guess(const char *file)
-{
-    CX_AUTO(cx_conf_errors_free) cx_conf_errors errors = {0};
-    CX_AUTO(cx_conf_close) cx_conf *conf = NULL;
-    const struct policy *policy = NULL;
-    cx_err err = {0};
-
-    if (cx_conf_read(file, &conf, &errors, &err))
-        policy = by_root(conf);
-    if (policy == NULL)
-        policy = by_file_name(file);
-    return policy != NULL ? policy->name : NULL;
 }

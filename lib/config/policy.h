@@ -21,13 +21,11 @@ extern const char *const cx_policy_names[];
  * Findings are CONFIG with file, line, column. */
 CX_MUST_CHECK bool cx_policy_load(const char *name, const char *file, const char *policy_dir,
                                   json_t **policy, cx_err *err);
-/* Every finding, for `cx-config check`. The policy's name is guessed from its top-level key when
- * name is NULL. */
+/* Every finding, for `cx-config check`; true when the file could be read at all. With name NULL the
+ * file is what its top-level key says, else what its name says (backup.yaml), else a node's
+ * configuration. */
 CX_MUST_CHECK bool cx_policy_check(const char *name, const char *file, cx_conf_errors *errors,
                                    cx_err *err);
-
-/* The policy that a file holds, by its top-level key, else by its name (backup.yaml); NULL: none. */
-const char *cx_policy_guess(const char *file);
 
 /* A condition in the policy's own words: `cpu_usage < 80%`, `node_unreachable > 60s`,
  * `agent_count < max_agents`, or a bare check's name. */

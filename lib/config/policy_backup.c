@@ -21,7 +21,7 @@ static void read_day(const cx_rule_map *map, const char *frequency, json_t *out)
     else if (strcmp(frequency, "monthly") == 0)
         cx_rule_put_count(map, "day", 1, 1, 28, out); /* every month has these */
     else if (day != NULL)
-        cx_rule_blame(map->rules, day, where, NULL, "a %s backup takes no day", frequency);
+        cx_rule_blame(map->rules, day, where, NULL, "a backup that is %s takes no day", frequency);
 }
 
 static json_t *read_schedule_entry(const cx_rules *rules, const cx_conf_node *node,

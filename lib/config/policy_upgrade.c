@@ -124,6 +124,14 @@ static json_t *read_group(struct strategy *strategy, const cx_conf_node *node, c
     return group;
 }
 
+static bool is_node_step(const char *step)
+{
+    for (size_t i = 0; node_steps[i] != NULL; i++)
+        if (strcmp(node_steps[i], step) == 0)
+            return true;
+    return false;
+}
+
 static json_t *read_step(struct strategy *strategy, const char *phase, const cx_conf_node *node,
                          const char *where)
 {
@@ -139,6 +147,11 @@ static json_t *read_step(struct strategy *strategy, const char *phase, const cx_
     }
     if (is_canary && take_monitor(strategy, node, where, node->text))
         return cx_json_text(node->text);
+    if (is_node_step(node->text)) {
+        cx_rule_blame(strategy->rules, node, where, "put it below foreach_node",
+                      "step \"%.64s\" is done to every node", node->text);
+        return json_string("");
+    }
     step = cx_rule_word_of(strategy->rules, node, where, "step",
                            is_canary ? canary_steps : cluster_steps);
     return cx_json_text(step != NULL ? step : "");
