@@ -4,6 +4,7 @@
 #   make DEBUG=1                      without optimisation, into build-debug/
 #   make SANITIZE=address,undefined   instrumented, into build-address,undefined/
 #   make unit                         the unit tests
+#   make fuzz-run FUZZ_SECONDS=60     the fuzz targets by clang, into build-fuzz/
 #   make layers style                 architecture and style of the sources
 #   make install DESTDIR= PREFIX=/usr/local
 
@@ -17,7 +18,7 @@ DOMAINS := $(patsubst lib/%/,%,$(wildcard lib/*/))
 
 CC       ?= gcc
 PREFIX   ?= /usr/local
-VARIANT  := $(if $(SANITIZE),-$(SANITIZE))$(if $(FUZZ),-fuzz)$(if $(DEBUG),-debug)
+VARIANT  := $(if $(SANITIZE),-$(SANITIZE))$(if $(DEBUG),-debug)
 BUILD    := build$(VARIANT)
 PACKAGES := libssl libcrypto libcurl libevent libevent_openssl libevent_pthreads libsodium \
             libarchive libzstd sqlite3 jansson yaml-0.1 libsystemd zlib
@@ -25,14 +26,16 @@ PACKAGES := libssl libcrypto libcurl libevent libevent_openssl libevent_pthreads
 CPPFLAGS += -Ilib -D_GNU_SOURCE -DCX_VERSION='"$(VERSION)"' \
             -DCX_SHARE_DIR='"$(PREFIX)/share/cx"' -MMD -MP
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -Werror
-HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE -ftrapv
-ifeq ($(SANITIZE)$(DEBUG)$(FUZZ),)
+# UBSan names an overflow and its place; -ftrapv would end the program before that.
+HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE $(if $(SANITIZE),,-ftrapv)
+ifeq ($(SANITIZE)$(DEBUG),)
 HARDEN   += -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -O2 -g
 else
 CFLAGS   ?= -O1 -g -fno-omit-frame-pointer
 endif
-override CFLAGS += -std=gnu11 $(WARNINGS) $(HARDEN) $(shell pkg-config --cflags $(PACKAGES)) \
+INCLUDES := $(shell pkg-config --cflags $(PACKAGES))
+override CFLAGS += -std=gnu11 $(WARNINGS) $(HARDEN) $(INCLUDES) \
                    $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
 override LDFLAGS += -pie -Wl,-z,relro,-z,now,--as-needed $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 LDLIBS   := $(shell pkg-config --libs $(PACKAGES)) -lmsgpackc -lm -pthread
@@ -46,7 +49,7 @@ FIXTURES := $(call objects,$(filter-out test/unit/test_%,$(wildcard test/unit/*.
 
 # ---- rules
 
-.PHONY: all unit layers style lint install clean
+.PHONY: all unit fuzz fuzz-run layers style lint install clean
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -69,6 +72,42 @@ $(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(FIXTURES) $(LIBCX)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- fuzz
+
+# libFuzzer is clang's, so these objects have a folder and flags of their own. What a run finds is
+# kept below FUZZ; test/fuzz/corpus holds the seeds.
+FUZZ         := build-fuzz
+FUZZ_SECONDS ?= 10
+FUZZ_CC      ?= clang
+FUZZ_FLAGS   := -std=gnu11 -O1 -g -fno-omit-frame-pointer -Wall -Wextra $(INCLUDES) \
+                -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZERS      := $(patsubst test/fuzz/%.c,$(FUZZ)/%,$(wildcard test/fuzz/fuzz_*.c))
+
+$(FUZZ)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c -o $@ $<
+
+$(FUZZ)/libcx.a: $(patsubst %.c,$(FUZZ)/%.o,$(wildcard $(DOMAINS:%=lib/%/*.c)))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(FUZZ)/fuzz_%: $(FUZZ)/test/fuzz/fuzz_%.o $(FUZZ)/libcx.a
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+fuzz: $(FUZZERS)
+
+# Each target for FUZZ_SECONDS; the first crash ends it and leaves its input below FUZZ.
+fuzz-run: $(FUZZERS)
+	@for name in $(FUZZERS:$(FUZZ)/fuzz_%=%); do \
+	  seeds=test/fuzz/corpus/$$name; test -d $$seeds || seeds=; \
+	  echo $(FUZZ)/fuzz_$$name && mkdir -p $(FUZZ)/corpus/$$name && \
+	  $(FUZZ)/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+	    -print_final_stats=1 -verbosity=0 -artifact_prefix=$(FUZZ)/ \
+	    $(FUZZ)/corpus/$$name $$seeds || exit 1; \
+	done
+
+-include $(shell find $(FUZZ) -name '*.d' 2>/dev/null)
 
 # ---- checks
 
