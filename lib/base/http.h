@@ -1,7 +1,14 @@
 /* HTTP client: libcurl, one request or many at once, each with a deadline and a bounded answer.
  *
  * TLS identity is checked by whoever owns the policy (pki: a peer is accepted by its SPIFFE URI):
- * the owner passes a hook that prepares the SSL_CTX; base knows nothing of it. */
+ * the owner passes a hook that prepares the SSL_CTX; base knows nothing of it. Each request with a
+ * hook has a connection and a TLS session of its own, since the same address may be asked as two
+ * different nodes; others share connections.
+ *
+ * TLS 1.3 at least with a hook, 1.2 with verify_by_name. Redirects are not followed; a proxy of the
+ * environment is used with verify_by_name only. Codes: UNAVAILABLE (no connection, or lost), TIMEOUT,
+ * TOO_LARGE, PROTOCOL (no HTTP), INVALID (the URL), CERT_INVALID, CERT_EXPIRED, REVOKED (we refused
+ * the peer, or it says so of us), UNAUTHENTICATED (it refused us), INTERRUPTED, and the hook's. */
 #pragma once
 
 #include "base/json.h"
@@ -16,7 +23,7 @@ typedef struct cx_http_request {
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
     cx_bytes body;              /* lives until the request is done */
     size_t answer_max;          /* bytes of the answer's body; more fails with TOO_LARGE */
-    int64_t timeout_ms;         /* the whole exchange */
+    int64_t timeout_ms;         /* the whole exchange; 0: 30 s */
     int64_t connect_timeout_ms; /* 0: timeout_ms */
     cx_http_tls_hook *tls_hook; /* required for https unless verify_by_name */
     void *tls_arg;
@@ -56,7 +63,9 @@ typedef struct cx_http_loop cx_http_loop;
 typedef void cx_http_done(cx_http_answer *answer, void *arg); /* takes nothing: freed after it */
 
 cx_http_loop *cx_http_loop_open(struct event_base *loop, size_t parallel_max);
-void cx_http_loop_close(cx_http_loop **owner); /* aborts what is under way: done gets INTERRUPTED */
+/* Aborts what is under way: done gets INTERRUPTED, and must not start anything then. Not from within
+ * a done. */
+void cx_http_loop_close(cx_http_loop **owner);
 /* Copies the request, body and headers too. More than parallel_max wait in order. `done` is called
  * from the loop, exactly once, also on failure (answer->error). */
 void cx_http_loop_start(cx_http_loop *http, const cx_http_request *request, cx_http_done *done,

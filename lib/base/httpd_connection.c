@@ -1,5 +1,6 @@
 #include "base/httpd_connection.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -306,6 +307,13 @@ static void advance(cx_connection *connection)
     }
 }
 
+static void linger(cx_connection *connection)
+{
+    shutdown(bufferevent_getfd(connection->stream), SHUT_WR);
+    enter(connection, CX_PHASE_LINGER);
+    bufferevent_enable(connection->stream, EV_READ);
+}
+
 static void end_flush(cx_connection *connection)
 {
     if (!connection->close_after && !connection->httpd->stopping) {
@@ -319,9 +327,7 @@ static void end_flush(cx_connection *connection)
         return;
     }
     say_goodbye(connection);
-    shutdown(bufferevent_getfd(connection->stream), SHUT_WR);
-    enter(connection, CX_PHASE_LINGER);
-    bufferevent_enable(connection->stream, EV_READ);
+    linger(connection);
 }
 
 static void on_read(struct bufferevent *stream, void *arg)
@@ -369,7 +375,7 @@ static const char *tls_reason(cx_connection *connection, const char *fallback)
     return verdict == X509_V_OK ? reason : X509_verify_cert_error_string(verdict);
 }
 
-static void fail_handshake(cx_connection *connection, const char *fallback)
+static void tell_refused(cx_connection *connection, const char *fallback)
 {
     const cx_httpd_options *options = &connection->httpd->options;
     BIO *input = SSL_get_rbio(connection->ssl);
@@ -378,7 +384,43 @@ static void fail_handshake(cx_connection *connection, const char *fallback)
     if (options->refused && input && BIO_number_read(input) > 0)
         options->refused(connection->ssl, connection->peer, tls_reason(connection, fallback),
                          options->refused_arg);
-    cx_connection_close(connection);
+}
+
+static void on_dropped_read(struct bufferevent *stream, void *arg)
+{
+    struct evbuffer *input = bufferevent_get_input(stream);
+
+    (void)arg;
+    evbuffer_drain(input, evbuffer_get_length(input));
+}
+
+static void on_dropped_end(struct bufferevent *stream, short what, void *arg)
+{
+    (void)stream;
+    (void)what;
+    cx_connection_close(arg);
+}
+
+/* After a failed handshake the client's bytes are read without TLS, only to be dropped: a socket that
+ * is closed with unread bytes resets, and the client would not learn from the alert why. */
+static bool drop_tls(cx_connection *connection)
+{
+    int fd = fcntl(bufferevent_getfd(connection->stream), F_DUPFD_CLOEXEC, 0);
+    struct bufferevent *plain;
+
+    if (fd < 0)
+        return false;
+    plain = bufferevent_socket_new(connection->httpd->loop, fd,
+                                   BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    if (!plain) {
+        close(fd);
+        return false;
+    }
+    bufferevent_free(connection->stream);
+    connection->stream = plain;
+    connection->ssl = NULL;
+    bufferevent_setcb(plain, on_dropped_read, NULL, on_dropped_end, connection);
+    return true;
 }
 
 static void on_event(struct bufferevent *stream, short what, void *arg)
@@ -391,8 +433,11 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
         return;
     }
     if (connection->phase == CX_PHASE_HANDSHAKE) {
-        fail_handshake(connection, "the client closed the connection during the handshake");
-        return;
+        tell_refused(connection, "the client closed the connection during the handshake");
+        if ((what & BEV_EVENT_ERROR) && drop_tls(connection)) {
+            linger(connection);
+            return;
+        }
     }
     /* A client that only closed its sending side still gets the answer that is on its way. */
     if (connection->phase == CX_PHASE_FLUSH && (what & BEV_EVENT_EOF)) {
@@ -400,6 +445,13 @@ static void on_event(struct bufferevent *stream, short what, void *arg)
         connection->linger_after = false;
         return;
     }
+    cx_connection_close(connection);
+}
+
+static void expire(cx_connection *connection)
+{
+    if (connection->phase == CX_PHASE_HANDSHAKE)
+        tell_refused(connection, "the handshake took too long");
     cx_connection_close(connection);
 }
 
@@ -413,13 +465,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         end_flush(connection);
     else if (cx_now_ms() < deadline_ms(connection))
         arm(connection, deadline_ms(connection));
-    else if (connection->phase == CX_PHASE_HANDSHAKE)
-        fail_handshake(connection, "the handshake took too long");
     else if (connection->phase == CX_PHASE_BODY ||
              (connection->phase == CX_PHASE_HEAD && connection->since_ms > 0))
         refuse(connection, 408);
     else
-        cx_connection_close(connection);
+        expire(connection);
 }
 
 static struct bufferevent *open_stream(cx_connection *connection, int fd)

@@ -109,7 +109,7 @@ static void bodies_come_whole_by_length_and_in_chunks(void **state)
         assert_true(has(by_length, "Content-Length: 9\r\n"));
         assert_true(has(in_chunks, "Content-Length: 9\r\n"));
     }
-    assert_int_equal(http_server_connections(server), 1);
+    assert_true(http_server_wait_connections(server, 1));
 }
 
 static void pipelined_requests_are_answered_in_order(void **state)
