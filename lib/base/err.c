@@ -28,10 +28,12 @@ static void trim_partial_character(char *text)
 static void print_to(char *text, size_t size, const char *format, va_list arguments)
 {
     char copy[sizeof(((cx_err *)0)->message)];
+    int length = vsnprintf(copy, size, format, arguments);
 
-    if (vsnprintf(copy, size, format, arguments) < 0)
+    if (length < 0)
         copy[0] = '\0';
-    trim_partial_character(copy);
+    else if ((size_t)length >= size)
+        trim_partial_character(copy);
     memcpy(text, copy, strlen(copy) + 1);
 }
 
