@@ -1,6 +1,7 @@
 #include "api/client.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -333,6 +334,13 @@ bool cx_api_call_all(cx_api *api, const cx_api_nodes *nodes, const char *method,
         call_free(&calls[i]);
     }
     return done;
+}
+
+bool cx_api_pause(int64_t ms, cx_err *err)
+{
+    if (!cx_interrupted())
+        (void)poll(NULL, 0, ms > 0 ? (int)ms : 0);
+    return !cx_interrupted() || cx_fail(err, CX_INTERRUPTED, "interrupted");
 }
 
 int64_t cx_api_skew_ms(const cx_api *api)

@@ -91,5 +91,7 @@ CX_MUST_CHECK bool cx_api_answer_json(const cx_api_answer *answer, json_t **docu
 CX_MUST_CHECK bool cx_api_call_all(cx_api *api, const cx_api_nodes *nodes, const char *method,
                                    const char *path, const json_t *body, int64_t timeout_ms,
                                    json_t **answers, cx_err *errors, cx_err *err);
+/* Waits between two looks at something that changes; INTERRUPTED when a signal came. */
+CX_MUST_CHECK bool cx_api_pause(int64_t ms, cx_err *err);
 /* Clock skew of the last node that answered: its clock minus ours, rounded to seconds. */
 int64_t cx_api_skew_ms(const cx_api *api);
