@@ -1,5 +1,7 @@
 #include "api/gather.h"
 
+static const json_int_t COUNT_MAX = (json_int_t)1 << 40;
+
 bool cx_api_gather(cx_api *api, const cx_api_nodes *nodes, const char *path, int64_t timeout_ms,
                    cx_gathered *gathered, cx_err *err)
 {
@@ -49,6 +51,27 @@ json_t *cx_gathered_list(const cx_gathered *gathered, const cx_api_nodes *nodes,
         }
     }
     return list;
+}
+
+json_int_t cx_api_count(const json_t *object, const char *key)
+{
+    json_int_t count = json_integer_value(json_object_get(object, key));
+
+    if (count < 0)
+        return 0;
+    return count < COUNT_MAX ? count : COUNT_MAX;
+}
+
+json_int_t cx_gathered_sum(const cx_gathered *gathered, const char *object, const char *key)
+{
+    json_int_t sum = 0;
+
+    for (size_t i = 0; i < gathered->count; i++) {
+        const json_t *from = gathered->answers[i];
+
+        sum += cx_api_count(object != NULL ? json_object_get(from, object) : from, key);
+    }
+    return sum;
 }
 
 json_t *cx_api_failure(const cx_api_node *node, const cx_err *error)

@@ -20,6 +20,12 @@ void cx_gathered_free(cx_gathered *gathered);
  * node's id as "node_id" where it has none. New reference. */
 json_t *cx_gathered_list(const cx_gathered *gathered, const cx_api_nodes *nodes, const char *key);
 
+/* A count in an answer, kept within 0 and 2^40, so that sums of a peer's nonsense can't overflow. */
+json_int_t cx_api_count(const json_t *object, const char *key);
+/* The sum of an integer field of all answers: of the object under `object`, or (NULL) of the answer
+ * itself. What is missing counts 0. */
+json_int_t cx_gathered_sum(const cx_gathered *gathered, const char *object, const char *key);
+
 /* {"node_id","api_addr","error":{…}}: one entry of a document's "errors". New reference. */
 json_t *cx_api_failure(const cx_api_node *node, const cx_err *error);
 /* Adds "errors" to the document when some nodes failed, and makes the run's answer no. */

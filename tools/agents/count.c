@@ -11,11 +11,6 @@ static const cx_option options[] = {
 
 static const char *const states[] = {"running", "suspended", "starting", "failed", "stopped"};
 
-static json_int_t number_of(const json_t *agents, const char *key)
-{
-    return json_integer_value(json_object_get(agents, key));
-}
-
 static bool count(cx_run *run, const void *parsed, cx_err *err)
 {
     const struct count_options *option = parsed;
@@ -35,13 +30,14 @@ static bool count(cx_run *run, const void *parsed, cx_err *err)
 
         if (gathered.answers[i] == NULL)
             continue;
-        total += number_of(agents, "total");
+        total += cx_api_count(agents, "total");
         for (size_t j = 0; j < CX_COUNT(states); j++)
-            sums[j] += number_of(agents, states[j]);
+            sums[j] += cx_api_count(agents, states[j]);
         json_array_append_new(
-            nodes, json_pack("{s:o, s:I, s:I}", "node_id",
-                             cx_json_text(cx_json_text_or_empty(gathered.answers[i], "node_id")),
-                             "count", number_of(agents, "total"), "max", number_of(agents, "max")));
+            nodes,
+            json_pack("{s:o, s:I, s:I}", "node_id",
+                      cx_json_text(cx_json_text_or_empty(gathered.answers[i], "node_id")), "count",
+                      cx_api_count(agents, "total"), "max", cx_api_count(agents, "max")));
     }
     json_object_set_new(document, "count", json_integer(total));
     for (size_t j = 0; j < CX_COUNT(states); j++)
