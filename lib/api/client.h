@@ -54,9 +54,14 @@ CX_MUST_CHECK bool cx_api_targets(cx_api *api, const cx_target *target, bool fro
 /* The nodes that a text names, as from_stdin reads them. A node object has "node_id", "api_addr" or
  * both; a JSON text is a node id, or an address when it has a colon. Twice the same counts once. */
 CX_MUST_CHECK bool cx_api_nodes_parse(cx_bytes text, cx_api_nodes *nodes, cx_err *err);
+/* The nodes that arguments name, each an id or an address; ids are resolved. */
+CX_MUST_CHECK bool cx_api_named(cx_api *api, const char *const *names, size_t count,
+                                cx_api_nodes *nodes, cx_err *err);
 /* Membership as GET /api/v1/cluster answers it ({"members","count","digest","status"}), from the
  * gossip agent's socket, else from the own node's API. */
 CX_MUST_CHECK bool cx_api_cluster(cx_api *api, int64_t timeout_ms, json_t **cluster, cx_err *err);
+/* A member's node API: its "api_addr", else its tag `api`; "" when it serves none. */
+const char *cx_api_member_address(const json_t *member);
 /* A copy of a node is appended. */
 void cx_api_nodes_add(cx_api_nodes *nodes, const char *node_id, const char *api_addr,
                       const char *status);

@@ -14,16 +14,6 @@ enum {
 
 /* ---- what a document says about nodes */
 
-/* The node's API address: a field of its own, or the tag that cx-node sets. */
-static const char *address_of(const json_t *member)
-{
-    const char *address = cx_json_text_or_empty(member, "api_addr");
-
-    if (address[0] != '\0')
-        return address;
-    return cx_json_text_or_empty(json_object_get(member, "tags"), "api");
-}
-
 static bool known(const cx_api_nodes *nodes, const char *node_id, const char *api_addr)
 {
     for (size_t i = 0; i < nodes->count; i++)
@@ -62,7 +52,7 @@ static bool add_node(cx_api_nodes *nodes, const json_t *json, cx_err *err)
                                          : add_checked(nodes, text, "", "", err);
     if (!json_is_object(json))
         return cx_fail(err, CX_INVALID, "a node is an object or a text");
-    return add_checked(nodes, cx_json_text_or_empty(json, "node_id"), address_of(json),
+    return add_checked(nodes, cx_json_text_or_empty(json, "node_id"), cx_api_member_address(json),
                        cx_json_text_or_empty(json, "status"), err);
 }
 
@@ -113,13 +103,23 @@ static bool add_lines(cx_api_nodes *nodes, cx_bytes text, cx_err *err)
 
 /* ---- the cluster */
 
+/* A node_id that stands nowhere but was made of the host's name: the config of an operator's own
+ * machine, say, which names a node by its address alone. */
+static bool has_node_id(const cx_config *config)
+{
+    CX_AUTO(cx_json_free) json_t *values = cx_config_to_json(config, true);
+    const char *origin = cx_json_text_or_empty(json_object_get(values, "node_id"), "origin");
+
+    return strcmp(origin, "derived") != 0 && strcmp(origin, "default") != 0;
+}
+
 static void own_node(const cx_config *config, cx_api_node *node)
 {
     CX_AUTO(cx_free) char *host = NULL;
     cx_err ignored = {0};
     uint16_t port = 0;
 
-    node->node_id = cx_strdup(config->node_id != NULL ? config->node_id : "");
+    node->node_id = cx_strdup(has_node_id(config) ? config->node_id : "");
     node->status = cx_strdup("");
     /* An address that binds every interface is no address to connect to. */
     if (cx_parse_host_port(config->api_addr, CX_API_PORT, &host, &port, &ignored) &&
@@ -165,7 +165,7 @@ static bool find_member(cx_api *api, const char *node_id, cx_api_nodes *nodes, c
         return cx_wrap(err, "find node %s", node_id);
     json_array_foreach (json_object_get(cluster, "members"), at, member)
         if (strcmp(cx_json_text_or_empty(member, "node_id"), node_id) == 0)
-            return add_checked(nodes, node_id, address_of(member),
+            return add_checked(nodes, node_id, cx_api_member_address(member),
                                cx_json_text_or_empty(member, "status"), err);
     cx_fail(err, CX_NOT_FOUND, "no member is named %s", node_id);
     return cx_hint(err, "cx-gossip members lists them; an address has a port: HOST:PORT");
@@ -183,9 +183,9 @@ static bool find_alive(cx_api *api, cx_api_nodes *nodes, cx_err *err)
         const char *status = cx_json_text_or_empty(member, "status");
 
         /* A member without an API address is no node of ours (a serf agent, say). */
-        if (strcmp(status, "alive") == 0 && address_of(member)[0] != '\0' &&
-            !add_checked(nodes, cx_json_text_or_empty(member, "node_id"), address_of(member),
-                         status, err))
+        if (strcmp(status, "alive") == 0 && cx_api_member_address(member)[0] != '\0' &&
+            !add_checked(nodes, cx_json_text_or_empty(member, "node_id"),
+                         cx_api_member_address(member), status, err))
             return false;
     }
     return true;
@@ -265,6 +265,24 @@ bool cx_api_nodes_parse(cx_bytes text, cx_api_nodes *nodes, cx_err *err)
     return add_lines(nodes, text, err);
 }
 
+bool cx_api_named(cx_api *api, const char *const *names, size_t count, cx_api_nodes *nodes,
+                  cx_err *err)
+{
+    CX_AUTO(cx_api_nodes_free) cx_api_nodes found = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        CX_AUTO(cx_json_free) json_t *name = cx_json_text(names[i]);
+
+        if (!add_node(&found, name, err))
+            return false;
+    }
+    if (!resolve(api, &found, err))
+        return false;
+    *nodes = found;
+    found = (cx_api_nodes){0};
+    return true;
+}
+
 bool cx_api_cluster(cx_api *api, int64_t timeout_ms, json_t **cluster, cx_err *err)
 {
     cx_api_node node = {0};
@@ -290,6 +308,15 @@ bool cx_api_cluster(cx_api *api, int64_t timeout_ms, json_t **cluster, cx_err *e
         return false;
     }
     return answered;
+}
+
+const char *cx_api_member_address(const json_t *member)
+{
+    const char *address = cx_json_text_or_empty(member, "api_addr");
+
+    if (address[0] != '\0')
+        return address;
+    return cx_json_text_or_empty(json_object_get(member, "tags"), "api");
 }
 
 void cx_api_nodes_add(cx_api_nodes *nodes, const char *node_id, const char *api_addr,

@@ -1,0 +1,11 @@
+/* Checks in the words of monitoring systems. Pure: checks in, text out. */
+#pragma once
+
+#include "health/check.h"
+
+/* The lines of a Nagios plugin: one that says all ("CX CRITICAL - 1 of 5: …|perfdata"), then one a
+ * check that is not ok. */
+void cx_health_nagios(const json_t *checks, cx_buffer *text);
+/* Prometheus text format: cx_check_status (0 ok, 1 warning, 2 critical, 3 unknown) and, for numbers,
+ * cx_check_value, each with the labels scope, node_id, name. */
+void cx_health_prometheus(const json_t *checks, cx_buffer *text);
