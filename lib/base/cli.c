@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cli_parts.h"
+#include "base/io.h"
 #include "base/text.h"
 #include "base/time.h"
 
@@ -472,6 +473,15 @@ static bool print_description(const cx_cli_tool *tool, cx_err *err)
     return print_owned(cx_format("%s\n", text), err);
 }
 
+/* A person who types the bare name of a tool wants to see its commands. */
+static bool show_overview(const cx_cli_tool *tool, int *status, cx_err *err)
+{
+    CX_AUTO(cx_free) char *text = cx_cli_overview(tool, NULL);
+
+    *status = EX_USAGE;
+    return cx_write_all(STDERR_FILENO, cx_bytes_of(text), "stderr", err);
+}
+
 static bool no_command(const cx_cli_tool *tool, const char *family, cx_err *err)
 {
     CX_AUTO(cx_list_free) cx_list words = command_words(tool, family);
@@ -490,6 +500,8 @@ static bool run_tool(struct line *line, int *status, cx_err *err)
     const char *word = line->argc > 1 ? line->argv[1] : "";
     const char *family = NULL;
 
+    if (line->argc < 2 && isatty(STDERR_FILENO))
+        return show_overview(line->tool, status, err);
     if (strcmp(word, "--version") == 0)
         return print_owned(cx_format("%s %s\n", line->tool->program, cx_version), err);
     if (strcmp(word, "--describe") == 0)

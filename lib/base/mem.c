@@ -19,6 +19,16 @@ static _Noreturn void exhausted(void)
     _exit(EX_SOFTWARE);
 }
 
+/* Never 0, for which the allocator might return NULL. */
+static size_t checked_product(size_t count, size_t size)
+{
+    size_t product;
+
+    if (__builtin_mul_overflow(count, size, &product) || product > PTRDIFF_MAX)
+        exhausted();
+    return product > 0 ? product : 1;
+}
+
 static char *format_text(const char *format, va_list arguments)
 {
     char *text = NULL;
@@ -30,7 +40,7 @@ static char *format_text(const char *format, va_list arguments)
 
 void *cx_alloc(size_t count, size_t size)
 {
-    void *memory = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+    void *memory = calloc(1, checked_product(count, size));
 
     if (memory == NULL)
         exhausted();
@@ -39,7 +49,7 @@ void *cx_alloc(size_t count, size_t size)
 
 void *cx_realloc(void *old, size_t count, size_t size)
 {
-    void *memory = reallocarray(old, count > 0 ? count : 1, size > 0 ? size : 1);
+    void *memory = realloc(old, checked_product(count, size));
 
     if (memory == NULL)
         exhausted();
