@@ -15,13 +15,15 @@ typedef struct cx_proc_spec {
 } cx_proc_spec;
 
 typedef struct cx_proc_result {
-    int status;          /* exit status; 128 + N when signal N ended it */
+    int status; /* exit status; 128 + N when signal N ended it */
     bool timed_out;
     cx_buffer output;
     cx_buffer errors;
 } cx_proc_result;
 
-/* True when it could be started, whatever its status was. SIGINT and SIGTERM to us end the child
+/* True when it could be started, whatever its status was. Without input stdin is /dev/null. What the
+ * command leaves running (with its stdout or stderr open) is killed 1 s after it; a daemon that has
+ * detached itself from them is not. SIGINT and SIGTERM to us end the child
  * too and fail with INTERRUPTED. */
 CX_MUST_CHECK bool cx_proc_run(const cx_proc_spec *spec, cx_proc_result *result, cx_err *err);
 void cx_proc_result_free(cx_proc_result *result);
