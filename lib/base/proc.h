@@ -27,3 +27,7 @@ typedef struct cx_proc_result {
  * too and fail with INTERRUPTED. */
 CX_MUST_CHECK bool cx_proc_run(const cx_proc_spec *spec, cx_proc_result *result, cx_err *err);
 void cx_proc_result_free(cx_proc_result *result);
+
+/* A program of ours: the one in the folder of this executable when it is there, else its bare name,
+ * which execvp looks up in PATH. Caller owns. */
+char *cx_proc_sibling(const char *name);
