@@ -397,11 +397,80 @@ static bool take_document(struct reader *reader, cx_conf_node *root)
     return true;
 }
 
+/* ---- what JSON has and libyaml lacks */
+
+static int hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The four digits behind a \u, -1 if it is none. */
+static int32_t unicode_escape(const uint8_t *at, const uint8_t *end)
+{
+    int32_t value = 0;
+
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+        return -1;
+    for (size_t i = 2; i < 6; i++) {
+        if (hex_digit(at[i]) < 0)
+            return -1;
+        value = value * 16 + hex_digit(at[i]);
+    }
+    return value;
+}
+
+/* JSON writes a character beyond U+FFFF as two escapes, libyaml wants one: \ud83d\ude00 becomes
+ * \U0001f600. Only done to text that is JSON, where a backslash can't be anything else. */
+static void join_surrogates(cx_bytes text, cx_buffer *joined)
+{
+    const uint8_t *end = text.data + text.size;
+
+    for (const uint8_t *at = text.data; at < end;) {
+        int32_t high = unicode_escape(at, end);
+        int32_t low = high >> 10 == 0x36 ? unicode_escape(at + 6, end) : -1;
+        size_t step = *at == '\\' && end - at > 1 ? 2 : 1; /* an escape is passed over as a whole */
+
+        if (low >> 10 == 0x37) {
+            cx_buffer_addf(joined, "\\U%08x", 0x10000 + ((high & 0x3ff) << 10) + (low & 0x3ff));
+            step = 12;
+        } else {
+            cx_buffer_add(joined, at, step);
+        }
+        at += step;
+    }
+}
+
+static bool has_surrogates(cx_bytes text)
+{
+    return memmem(text.data, text.size, "\\ud", 3) != NULL ||
+           memmem(text.data, text.size, "\\uD", 3) != NULL;
+}
+
+static bool is_json(cx_bytes text)
+{
+    CX_AUTO(cx_json_free)
+    json_t *json = json_loadb((const char *)text.data, text.size, 0, NULL);
+
+    return json != NULL;
+}
+
 static bool read_text(cx_bytes text, const char *name, cx_conf_node *root, cx_conf_errors *errors,
                       cx_err *err)
 {
+    CX_AUTO(cx_buffer_free) cx_buffer joined = {0};
+
+    if (text.size == 0)
+        text = cx_bytes_of("");
+    if (has_surrogates(text) && is_json(text)) {
+        join_surrogates(text, &joined);
+        text = cx_buffer_bytes(&joined);
+    }
+
     struct reader reader = {
-        .input = text.size > 0 ? text : cx_bytes_of(""),
+        .input = text,
         .name = name,
         .errors = errors,
     };

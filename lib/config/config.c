@@ -347,14 +347,14 @@ static char *own_node_id(void)
 
 static char *own_policy_dir(const char *path)
 {
-    const char *slash = path[0] != '\0' ? strrchr(path, '/') : NULL;
+    char *slash = NULL;
+    CX_AUTO(cx_free) char *absolute = realpath(path, NULL);
 
-    if (path[0] == '\0')
+    if (absolute == NULL) /* no file, or stdin */
         return cx_strdup("/etc/caxton/policies");
-    if (slash == NULL)
-        return cx_strdup("policies");
-    CX_AUTO(cx_free) char *folder = cx_strndup(path, (size_t)(slash - path));
-    return cx_path_join(folder[0] != '\0' ? folder : "/", "policies");
+    slash = strrchr(absolute, '/');
+    *slash = '\0';
+    return cx_format("%s/policies", absolute);
 }
 
 static char *own_advertise_addr(const char *bind_addr)

@@ -66,11 +66,13 @@ static json_t *read_document(const struct policy *policy, const cx_conf *conf,
     json_t *document =
         json_pack("{s:s, s:o}", "policy", policy->name, "source", cx_json_text(cx_conf_name(conf)));
     cx_rule_map top = cx_rule_enter(&rules, cx_conf_root(conf), "", known);
-    const cx_conf_node *node = cx_conf_at(top.node, policy->root);
+    const cx_conf_node *root = cx_conf_root(conf);
+    const cx_conf_node *node = cx_conf_at(root, policy->root);
+    bool is_empty = root->kind == CX_CONF_NULL || (root->kind == CX_CONF_MAP && root->count == 0);
 
-    if (node == NULL && errors->count == 0)
-        cx_rule_blame(&rules, cx_conf_root(conf), "", NULL, "the top-level key \"%s\" is missing",
-                      policy->root);
+    (void)top; /* anything else at the top level was blamed there */
+    if (is_empty)
+        cx_rule_blame(&rules, root, "", NULL, "the top-level key \"%s\" is missing", policy->root);
     else if (node != NULL && node->kind != CX_CONF_MAP)
         cx_rule_blame(&rules, node, policy->root, NULL, "must be a group of keys, not %s",
                       cx_conf_kind_word(node->kind));
@@ -118,22 +120,26 @@ bool cx_policy_load(const char *name, const char *file, const char *policy_dir, 
 
 bool cx_policy_check(const char *name, const char *file, cx_conf_errors *errors, cx_err *err)
 {
-    const struct policy *policy = name != NULL ? find_policy(name) : NULL;
     CX_AUTO(cx_conf_close) cx_conf *conf = NULL;
-    CX_AUTO(cx_json_free) json_t *document = NULL;
     size_t before = errors->count;
 
-    if (name != NULL && policy == NULL)
+    if (name != NULL && find_policy(name) == NULL)
         return unknown_policy(name, err);
     if (!cx_conf_read(file, &conf, errors, err))
         return errors->count > before; /* a finding, not a file that can't be read */
+    cx_policy_check_conf(name, conf, errors);
+    return true;
+}
+
+void cx_policy_check_conf(const char *name, const cx_conf *conf, cx_conf_errors *errors)
+{
+    const struct policy *policy = name != NULL ? find_policy(name) : by_root(conf);
+    CX_AUTO(cx_json_free) json_t *document = NULL;
+
     if (policy == NULL)
-        policy = by_root(conf);
-    if (policy == NULL)
-        policy = by_file_name(file);
+        policy = by_file_name(cx_conf_name(conf));
     if (policy != NULL)
         document = read_document(policy, conf, errors);
     else
         cx_config_check_conf(conf, errors);
-    return true;
 }

@@ -27,15 +27,24 @@ CX_MUST_CHECK bool cx_policy_load(const char *name, const char *file, const char
 CX_MUST_CHECK bool cx_policy_check(const char *name, const char *file, cx_conf_errors *errors,
                                    cx_err *err);
 
+/* The same of a document that was read. */
+void cx_policy_check_conf(const char *name, const cx_conf *conf, cx_conf_errors *errors);
+
 /* A condition in the policy's own words: `cpu_usage < 80%`, `node_unreachable > 60s`,
  * `agent_count < max_agents`, or a bare check's name. */
-typedef enum cx_compare { CX_BARE, CX_BELOW, CX_BELOW_OR_EQUAL, CX_ABOVE, CX_ABOVE_OR_EQUAL } cx_compare;
+typedef enum cx_compare {
+    CX_BARE,
+    CX_BELOW,
+    CX_BELOW_OR_EQUAL,
+    CX_ABOVE,
+    CX_ABOVE_OR_EQUAL
+} cx_compare;
 typedef struct cx_condition {
     char name[64];
     cx_compare compare;
-    double value;      /* percent, seconds, bytes or a plain number; of `symbol` when that is set */
-    char unit[16];     /* "percent", "seconds", "bytes", "" */
-    char symbol[64];   /* a name on the right-hand side (max_agents), "" else */
+    double value;    /* percent, seconds, bytes or a plain number; of `symbol` when that is set */
+    char unit[16];   /* "percent", "seconds", "bytes", "" */
+    char symbol[64]; /* a name on the right-hand side (max_agents), "" else */
     char threshold[64]; /* the right-hand part as written: "< 80%" */
 } cx_condition;
 CX_MUST_CHECK bool cx_condition_parse(const char *text, cx_condition *condition, cx_err *err);

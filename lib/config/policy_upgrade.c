@@ -58,14 +58,16 @@ static bool take_monitor(struct strategy *strategy, const cx_conf_node *node, co
 
     if (strncmp(step, monitor_prefix, size) != 0)
         return false;
+    if (strategy->monitored != NULL)
+        cx_rule_blame(strategy->rules, node, where, NULL, "the canary is watched twice");
+    strategy->monitored = "0s";
     if (!cx_duration_parse(step + size, &ms, &err))
         cx_rule_blame(strategy->rules, node, where,
                       "monitor_canary_DURATION, as in monitor_canary_24h", "%s", err.message);
     else if (ms > INT64_C(30) * DAY_MS)
         cx_rule_blame(strategy->rules, node, where, NULL, "a canary is watched for at most 30d");
-    else if (strategy->monitored != NULL)
-        cx_rule_blame(strategy->rules, node, where, NULL, "the canary is watched twice");
-    strategy->monitored = step + size;
+    else
+        strategy->monitored = step + size;
     return true;
 }
 
