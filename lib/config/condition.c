@@ -5,7 +5,8 @@
 
 #include "config/policy.h"
 
-enum { DIGITS_MAX = 15 }; /* an exact double */
+enum { DIGITS_MAX = 15 };             /* an exact double */
+static const double WHOLE_MAX = 1e15; /* a double beyond it is no exact integer */
 
 /* What a threshold may be written in. Upper case is bytes, lower case is time: 5m and 5M differ. */
 static const struct unit {
@@ -184,7 +185,8 @@ json_t *cx_condition_to_json(const cx_condition *condition)
 {
     bool is_bare = condition->compare == CX_BARE;
     bool has_value = !is_bare && condition->symbol[0] == '\0';
-    bool is_whole = has_value && floor(condition->value) == condition->value;
+    bool is_whole =
+        has_value && condition->value < WHOLE_MAX && floor(condition->value) == condition->value;
 
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s}", "name", condition->name, "operator",
                      operator_word(condition->compare), "value",

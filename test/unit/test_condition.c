@@ -97,6 +97,33 @@ static void what_is_no_condition_is_refused(void **state)
     }
 }
 
+static void a_value_is_printed_as_a_number(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *json;
+    } rows[] = {
+        {"x < 80%", "80"},
+        {"x < 0.5%", "0.5"},
+        {"x < limit", "null"},
+        {"x", "null"},
+        {"x < 888888444444444G", "9.5443669967029997e23"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < CX_COUNT(rows); i++) {
+        cx_condition condition = {0};
+        CX_AUTO(cx_json_free) json_t *json = NULL;
+        CX_AUTO(cx_free) char *value = NULL;
+        cx_err err = {0};
+
+        assert_true(cx_condition_parse(rows[i].text, &condition, &err));
+        json = cx_condition_to_json(&condition);
+        value = json_dumps(json_object_get(json, "value"), JSON_ENCODE_ANY);
+        assert_string_equal(value, rows[i].json);
+    }
+}
+
 static void a_condition_holds_on_its_side_of_the_threshold(void **state)
 {
     static const struct {
@@ -127,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_condition_is_read_in_the_policys_own_words),
         cmocka_unit_test(what_is_no_condition_is_refused),
+        cmocka_unit_test(a_value_is_printed_as_a_number),
         cmocka_unit_test(a_condition_holds_on_its_side_of_the_threshold),
     };
 
