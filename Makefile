@@ -124,7 +124,7 @@ style:
 	shellcheck -x $$(scripts/shell-files)
 
 lint:
-	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -Ilib \
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -Ilib --library=test/cppcheck.cfg \
 	  --enable=warning,performance,portability lib tools
 
 # ---- install
