@@ -13,6 +13,7 @@
 #include "base/time.h"
 #include "process.h"
 #include "program.h"
+#include "timer.h"
 #include "window.h"
 
 enum {
@@ -37,14 +38,14 @@ typedef struct flight {
     int64_t deadline_ms;
 } flight;
 
-typedef struct watcher {
-    struct watcher *next;
+typedef struct agent_watcher {
+    struct agent_watcher *next;
     node_agent *agent;
     enum { UNTIL_RUNNING, UNTIL_SUSPENDED, UNTIL_SETTLED, UNTIL_GONE } until;
     struct event *timer;
     node_agent_reached *reached;
     void *arg;
-} watcher;
+} agent_watcher;
 
 struct node_agent {
     node_agents *agents;
@@ -58,13 +59,13 @@ struct node_agent {
     struct event *start_timer, *deadline_timer;
     node_backoff backoff;
     flight *flights;
-    size_t flight_count;
+    size_t flight_count, flight_capacity;
     bool taking;
     size_t pending; /* callbacks under way that hold this agent */
     size_t sending;
     size_t garbage;
     int64_t error_second, error_lines;
-    watcher *watchers;
+    agent_watcher *watchers;
     /* figures */
     int64_t processed, failed, restarts, timeouts;
     int64_t started_wall_ms, started_ms, active_wall_ms, deployed_wall_ms;
@@ -81,6 +82,7 @@ struct node_agents {
     cx_map *removed; /* by address: no longer found, not yet gone */
     bool draining, stopping;
     size_t in_flight;
+    size_t taking; /* takes under way */
     size_t processes;
     void (*idle)(void *arg);
     void *idle_arg;
@@ -94,10 +96,10 @@ struct node_agents {
 
 static void set_error(node_agent *agent, const char *text)
 {
-    snprintf(agent->last_error, sizeof agent->last_error, "%s", text);
+    snprintf(agent->last_error, sizeof agent->last_error, "%.255s", text);
 }
 
-static bool is_reached(const node_agent *agent, const watcher *watcher)
+static bool is_reached(const node_agent *agent, const agent_watcher *watcher)
 {
     switch (watcher->until) {
     case UNTIL_RUNNING: return agent->state == NODE_AGENT_RUNNING && !agent->ending;
@@ -109,7 +111,7 @@ static bool is_reached(const node_agent *agent, const watcher *watcher)
     return false;
 }
 
-static void end_watch(watcher *watcher, bool reached)
+static void end_watch(agent_watcher *watcher, bool reached)
 {
     node_agent_reached *callback = watcher->reached;
     node_agent *agent = watcher->agent;
@@ -124,11 +126,11 @@ static void end_watch(watcher *watcher, bool reached)
 /* Calls those whose wish came true; with `all`, the others too, with false. */
 static void tell_watchers(node_agent *agent, bool all)
 {
-    watcher **at = &agent->watchers;
+    agent_watcher **at = &agent->watchers;
 
     agent->pending++;
     while (*at != NULL) {
-        watcher *each = *at;
+        agent_watcher *each = *at;
         bool reached = is_reached(agent, each);
 
         if (!reached && !all) {
@@ -144,8 +146,8 @@ static void tell_watchers(node_agent *agent, bool all)
 
 static void on_watch_timeout(evutil_socket_t fd, short what, void *arg)
 {
-    watcher *late = arg;
-    watcher **at = &late->agent->watchers;
+    agent_watcher *late = arg;
+    agent_watcher **at = &late->agent->watchers;
 
     (void)fd;
     (void)what;
@@ -158,15 +160,14 @@ static void on_watch_timeout(evutil_socket_t fd, short what, void *arg)
 static void watch_agent(node_agent *agent, int until, int64_t timeout_ms,
                         node_agent_reached *reached, void *arg)
 {
-    struct timeval delay = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
-    watcher *added = cx_alloc(1, sizeof *added);
+    agent_watcher *added = cx_alloc(1, sizeof *added);
 
     added->agent = agent;
     added->until = (__typeof__(added->until))until;
     added->reached = reached;
     added->arg = arg;
     added->timer = evtimer_new(agent->agents->options.loop, on_watch_timeout, added);
-    evtimer_add(added->timer, &delay);
+    node_timer_set(added->timer, timeout_ms);
     added->next = agent->watchers;
     agent->watchers = added;
 }
@@ -214,7 +215,7 @@ static void tell_if_idle(node_agents *agents)
 {
     void (*idle)(void *) = agents->idle;
 
-    if (idle == NULL || agents->in_flight > 0)
+    if (idle == NULL || agents->in_flight > 0 || agents->taking > 0)
         return;
     agents->idle = NULL;
     idle(agents->idle_arg);
@@ -332,8 +333,7 @@ static void set_deadline(node_agent *agent)
     wait_ms = next_ms - cx_now_ms();
     if (wait_ms < 0)
         wait_ms = 0;
-    evtimer_add(agent->deadline_timer,
-                &(struct timeval){wait_ms / 1000, wait_ms % 1000 * 1000});
+    node_timer_set(agent->deadline_timer, wait_ms);
 }
 
 static void end_process(node_agent *agent, bool restart)
@@ -392,6 +392,7 @@ static void on_taken(node_message *messages, size_t count, const cx_err *err, vo
 
     agent->taking = false;
     agent->pending--;
+    agents->taking--;
     agents->in_flight += count;
     if (err != NULL)
         cx_log_error(agents->options.log, CX_ERROR, "take_failed", err);
@@ -399,11 +400,13 @@ static void on_taken(node_message *messages, size_t count, const cx_err *err, vo
         for (size_t i = 0; i < count; i++)
             deliver(agent, &messages[i]);
     } else {
-        /* It ended meanwhile: they go back, and fail_attempt knows whether to keep them. */
+        /* It ended meanwhile: they go back to their places, which is nobody's failure. */
         for (size_t i = 0; i < count; i++) {
             agent->flights[agent->flight_count++] = (flight){.message = messages[i]};
             messages[i] = (node_message){0};
-            fail_attempt(agent, agent->flight_count - 1, "the agent ended before it was asked");
+            finish(agent, agent->flight_count - 1,
+                   agent->wish == REMOVE ? NODE_FAILED : NODE_QUEUED, NULL,
+                   "the agent ended before it was asked");
         }
     }
     set_deadline(agent);
@@ -438,6 +441,7 @@ static void pump(node_agent *agent)
     if (counts.queued <= 0)
         return;
     agent->taking = true;
+    agent->agents->taking++;
     agent->pending++;
     node_queue_take(agent->agents->options.queue, agent->spec->id, limit - agent->flight_count,
                     on_taken, agent);
@@ -526,11 +530,6 @@ static void on_error_line(cx_bytes line, void *arg)
 
 static void start_agent(node_agent *agent);
 
-static void start_in(node_agent *agent, int64_t wait_ms)
-{
-    evtimer_add(agent->start_timer, &(struct timeval){wait_ms / 1000, wait_ms % 1000 * 1000});
-}
-
 static void on_start_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -555,14 +554,14 @@ static void schedule_start(node_agent *agent, int64_t ran_ms)
     if (agent->restarting) {
         agent->restarting = false;
         set_state(agent, NODE_AGENT_STARTING);
-        start_in(agent, 0);
+        node_timer_set(agent->start_timer, 0);
         return;
     }
     cx_random(&random, sizeof random);
     wait_ms = node_backoff_after(&agent->backoff, ran_ms, random);
     set_state(agent, agent->backoff.failures >= FAILURES_MAX ? NODE_AGENT_FAILED
                                                              : NODE_AGENT_STARTING);
-    start_in(agent, wait_ms);
+    node_timer_set(agent->start_timer, wait_ms);
 }
 
 static void on_started(void *arg)
@@ -783,8 +782,7 @@ node_agents *node_agents_open(const node_agents_options *options)
     agents->by_id = cx_map_open();
     agents->removed = cx_map_open();
     agents->measure_timer = event_new(options->loop, -1, EV_PERSIST, on_measure, agents);
-    event_add(agents->measure_timer,
-              &(struct timeval){MEASURE_MS / 1000, MEASURE_MS % 1000 * 1000});
+    node_timer_set(agents->measure_timer, MEASURE_MS);
     return agents;
 }
 
@@ -797,7 +795,7 @@ static void close_all(cx_map *map)
         node_agent *agent = value;
 
         while (agent->watchers != NULL) {
-            watcher *each = agent->watchers;
+            agent_watcher *each = agent->watchers;
 
             agent->watchers = each->next;
             event_free(each->timer);
@@ -824,10 +822,12 @@ void node_agents_close(node_agents **owner)
 /* Replaces the spec of a known agent. */
 static node_agent *change_spec(node_agent *agent, node_spec *spec)
 {
-    size_t kept = agent->flight_count > (size_t)spec->in_flight_max ? agent->flight_count
-                                                                    : (size_t)spec->in_flight_max;
-
-    agent->flights = cx_realloc(agent->flights, kept, sizeof *agent->flights);
+    /* Never smaller: what the old limit allowed may be on its way. */
+    if (agent->flight_capacity < (size_t)spec->in_flight_max) {
+        agent->flight_capacity = (size_t)spec->in_flight_max;
+        agent->flights =
+            cx_realloc(agent->flights, agent->flight_capacity, sizeof *agent->flights);
+    }
     node_spec_free(&agent->spec);
     agent->spec = spec;
     node_backoff_reset(&agent->backoff);
@@ -856,7 +856,8 @@ node_agent *node_agents_put(node_agents *agents, node_spec *spec, bool suspended
     agent->backoff = (node_backoff){
         .first_ms = RESTART_FIRST_MS, .max_ms = RESTART_MAX_MS, .healthy_ms = HEALTHY_MS};
     agent->latency.capacity = LATENCIES_MAX;
-    agent->flights = cx_alloc((size_t)spec->in_flight_max, sizeof *agent->flights);
+    agent->flight_capacity = (size_t)spec->in_flight_max;
+    agent->flights = cx_alloc(agent->flight_capacity, sizeof *agent->flights);
     agent->start_timer = evtimer_new(agents->options.loop, on_start_timer, agent);
     agent->deadline_timer = evtimer_new(agents->options.loop, on_deadline, agent);
     cx_map_put(agents->by_id, spec->id, agent);
@@ -912,7 +913,7 @@ void node_agent_restart(node_agent *agent, int64_t timeout_ms, node_agent_reache
         end_process(agent, true);
     } else {
         set_state(agent, NODE_AGENT_STARTING);
-        start_in(agent, 0);
+        node_timer_set(agent->start_timer, 0);
     }
     watch_agent(agent, UNTIL_RUNNING, timeout_ms, reached, arg);
 }

@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "lines.h"
 #include "message.h"
+#include "timer.h"
 
 enum {
     READ_SIZE = 64 * 1024,
@@ -27,16 +28,16 @@ enum {
     ENVIRON_MAX = 256 * 1024,
 };
 
-typedef struct channel {
+typedef struct pipe_end {
     int fd;
     struct event *event;
-} channel;
+} pipe_end;
 
 struct node_process {
     node_process_options options;
     struct event_base *loop;
     pid_t pid;
-    channel input, output, errors, status, exit;
+    pipe_end input, output, errors, status, exit;
     struct event *kill_timer;
     cx_buffer unwritten;
     node_lines lines, error_lines;
@@ -48,12 +49,12 @@ struct node_process {
 
 /* ---- the child */
 
-typedef struct child {
+typedef struct newborn {
     const node_process_options *options;
     char **argv;
     int input, output, errors, status;
     pid_t parent;
-} child;
+} newborn;
 
 static void limit(int resource, int64_t value)
 {
@@ -62,7 +63,7 @@ static void limit(int resource, int64_t value)
     setrlimit(resource, &bound);
 }
 
-static bool place_descriptors(const child *child)
+static bool place_descriptors(const newborn *child)
 {
     return dup2(child->input, 0) >= 0 && dup2(child->output, 1) >= 0 &&
            dup2(child->errors, 2) >= 0 &&
@@ -81,7 +82,7 @@ static bool confine(const node_spec *spec)
 }
 
 /* Runs between fork and exec: async-signal-safe calls only. */
-_Noreturn static void become_agent(const child *child)
+_Noreturn static void become_agent(const newborn *child)
 {
     struct sigaction plain = {.sa_handler = SIG_DFL};
     sigset_t none;
@@ -105,7 +106,7 @@ _Noreturn static void become_agent(const child *child)
 
 /* ---- channels */
 
-static void close_channel(channel *channel)
+static void close_channel(pipe_end *channel)
 {
     if (channel->event != NULL)
         event_free(channel->event);
@@ -113,7 +114,7 @@ static void close_channel(channel *channel)
     cx_fd_close(&channel->fd);
 }
 
-static bool watch(node_process *process, channel *channel, short what, event_callback_fn *callback,
+static bool watch(node_process *process, pipe_end *channel, short what, event_callback_fn callback,
                   cx_err *err)
 {
     channel->event = event_new(process->loop, channel->fd, what, callback, process);
@@ -124,7 +125,7 @@ static bool watch(node_process *process, channel *channel, short what, event_cal
 
 /* Reads what is there, at most `rounds` times, and hands lines on. False when the process was
  * closed meanwhile. */
-static bool take_output(node_process *process, channel *channel, node_lines *lines,
+static bool take_output(node_process *process, pipe_end *channel, node_lines *lines,
                         void (*line_of)(node_process *, node_line_kind, cx_bytes), int rounds)
 {
     uint8_t data[READ_SIZE];
@@ -277,7 +278,7 @@ static bool open_pipe(int *read_end, int *write_end, cx_err *err)
     return true;
 }
 
-static void close_child_ends(child *child)
+static void close_child_ends(newborn *child)
 {
     cx_fd_close(&child->input);
     cx_fd_close(&child->output);
@@ -285,7 +286,7 @@ static void close_child_ends(child *child)
     cx_fd_close(&child->status);
 }
 
-static bool open_pipes(node_process *process, child *child, cx_err *err)
+static bool open_pipes(node_process *process, newborn *child, cx_err *err)
 {
     return open_pipe(&child->input, &process->input.fd, err) &&
            open_pipe(&process->output.fd, &child->output, err) &&
@@ -299,7 +300,7 @@ static bool open_pipes(node_process *process, child *child, cx_err *err)
                 : cx_fail_errno(err, "make a pipe non-blocking"));
 }
 
-static bool fork_agent(node_process *process, child *child, cx_err *err)
+static bool fork_agent(node_process *process, newborn *child, cx_err *err)
 {
     process->pid = fork();
     if (process->pid == 0)
@@ -333,7 +334,7 @@ bool node_process_start(struct event_base *loop, const node_process_options *opt
 {
     CX_AUTO(node_process_close) node_process *process = cx_alloc(1, sizeof *process);
     CX_AUTO(close_child_ends)
-    child child = {options, NULL, -1, -1, -1, -1, getpid()};
+    newborn child = {options, NULL, -1, -1, -1, -1, getpid()};
     CX_AUTO(cx_free) char **argv = NULL;
     const cx_list *command = &options->spec->command;
 
@@ -410,11 +411,9 @@ void node_process_signal(node_process *process, int number)
 
 void node_process_end(node_process *process, int64_t grace_ms)
 {
-    struct timeval delay = {grace_ms / 1000, grace_ms % 1000 * 1000};
-
     close_channel(&process->input);
     node_process_signal(process, SIGTERM);
-    evtimer_add(process->kill_timer, &delay);
+    node_timer_set(process->kill_timer, grace_ms);
 }
 
 pid_t node_process_id(const node_process *process)

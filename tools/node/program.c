@@ -1,12 +1,12 @@
 #include "program.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "config/share.h"
 
 static bool is_program(const char *path)
 {
@@ -25,30 +25,12 @@ static bool try_folder(const char *folder, const char *word, char **path)
     return true;
 }
 
-/* share/agents beside the program: PREFIX/share/cx/agents when it is installed in PREFIX/bin, and
- * share/agents of the sources when it was built there. */
 static bool try_share(const char *word, char **path)
 {
-    static const char *const places[] = {"../share/cx/agents", "../share/agents"};
-    char self[PATH_MAX];
-    ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
+    CX_AUTO(cx_free) char *folder = cx_share_path("agents");
+    CX_AUTO(cx_free) char *real = realpath(folder, NULL);
 
-    if (size <= 0)
-        return false;
-    self[size] = '\0';
-    slash = strrchr(self, '/');
-    if (slash == NULL)
-        return false;
-    *slash = '\0';
-    for (size_t i = 0; i < CX_COUNT(places); i++) {
-        CX_AUTO(cx_free) char *folder = cx_path_join(self, places[i]);
-        CX_AUTO(cx_free) char *real = realpath(folder, NULL);
-
-        if (real != NULL && try_folder(real, word, path))
-            return true;
-    }
-    return false;
+    return real != NULL && try_folder(real, word, path);
 }
 
 bool node_program_find(const char *word, char **path, cx_err *err)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/time.h"
+#include "timer.h"
 
 enum {
     PURGE_MAX = 1000, /* rows in one go, so that accepting never waits long behind it */
@@ -637,13 +638,6 @@ static bool purge_work(node_storage *storage, node_job *base, cx_err *err)
     return write_totals(db, &job->delta, err);
 }
 
-static void schedule_purge(node_queue *queue, int64_t ms)
-{
-    struct timeval delay = {ms / 1000, ms % 1000 * 1000};
-
-    evtimer_add(queue->purge_timer, &delay);
-}
-
 static void purge_done(node_job *base)
 {
     purge_job *job = (purge_job *)base;
@@ -658,7 +652,7 @@ static void purge_done(node_job *base)
     }
     if (base->ok)
         add_totals(queue, &job->delta);
-    schedule_purge(queue, job->count == PURGE_MAX ? PURGE_AGAIN_MS : PURGE_MS);
+    node_timer_set(queue->purge_timer, job->count == PURGE_MAX ? PURGE_AGAIN_MS : PURGE_MS);
     cx_free(&job);
 }
 
@@ -730,7 +724,7 @@ bool node_queue_open(struct event_base *loop, node_storage *storage,
     if (!cx_db_exec(db, "UPDATE message SET state = 'queued' WHERE state = 'in_flight'", err) ||
         !load_counts(queue, db, err) || !load_totals(queue, db, err))
         return false;
-    schedule_purge(queue, PURGE_AGAIN_MS);
+    node_timer_set(queue->purge_timer, PURGE_AGAIN_MS);
     *result = CX_TAKE(queue);
     return true;
 }

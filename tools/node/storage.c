@@ -4,6 +4,7 @@
 
 #include "base/io.h"
 #include "base/pool.h"
+#include "timer.h"
 
 enum { BATCH_MAX = 4096 };
 
@@ -202,7 +203,6 @@ bool node_storage_open(struct event_base *loop, const char *data_dir, const cx_l
                        node_storage **result, cx_err *err)
 {
     CX_AUTO(node_storage_close) node_storage *storage = cx_alloc(1, sizeof *storage);
-    struct timeval interval = {NODE_SYNC_MS / 1000, NODE_SYNC_MS % 1000 * 1000};
 
     storage->log = log;
     for (size_t i = 0; i < NODE_DATABASES; i++) {
@@ -214,8 +214,9 @@ bool node_storage_open(struct event_base *loop, const char *data_dir, const cx_l
         storage->databases[i].syncs = true;
     }
     storage->sync_timer = event_new(loop, -1, EV_PERSIST, on_sync, storage);
-    if (storage->sync_timer == NULL || event_add(storage->sync_timer, &interval) < 0)
+    if (storage->sync_timer == NULL)
         return cx_fail(err, CX_INTERNAL, "no timer for storage");
+    node_timer_set(storage->sync_timer, NODE_SYNC_MS);
     if (!cx_pool_open_batch(loop, BATCH_MAX, NODE_JOBS_MAX, work_batch, batch_done, storage,
                             &storage->pool, err))
         return false;
