@@ -870,6 +870,17 @@ node_agent *node_agents_find(const node_agents *agents, const char *id)
     return cx_map_get(agents->by_id, id);
 }
 
+bool node_agents_is_leaving(const node_agents *agents, const char *id)
+{
+    size_t cursor = 0;
+    void *value = NULL;
+
+    while (cx_map_next(agents->removed, &cursor, NULL, &value))
+        if (strcmp(((const node_agent *)value)->spec->id, id) == 0)
+            return true;
+    return false;
+}
+
 size_t node_agents_count(const node_agents *agents)
 {
     return cx_map_count(agents->by_id);

@@ -51,6 +51,8 @@ void node_agents_close(node_agents **owner); /* kills what still runs */
 /* A new agent, or another spec for a known one, which then starts anew. Takes the spec. */
 node_agent *node_agents_put(node_agents *agents, node_spec *spec, bool suspended);
 node_agent *node_agents_find(const node_agents *agents, const char *id); /* NULL: none */
+/* Removed, but its process is not gone yet. */
+bool node_agents_is_leaving(const node_agents *agents, const char *id);
 size_t node_agents_count(const node_agents *agents);
 size_t node_agents_count_state(const node_agents *agents, node_agent_state state);
 size_t node_agents_in_flight(const node_agents *agents);

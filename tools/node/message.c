@@ -215,12 +215,12 @@ const char *node_capability_of(const char *receiver)
 }
 
 /* The keys of a message that both an agent and a peer get, each with a comma after it. */
-static void add_fields(const node_message *message, cx_buffer *line)
+static void add_fields(const node_message *message, const char *receiver, cx_buffer *line)
 {
     add_json_text(line, "message_id", message->id);
     add_json_text(line, "performative", message->performative);
     add_json_text(line, "sender", message->sender);
-    add_json_text(line, "receiver", message->receiver);
+    add_json_text(line, "receiver", receiver);
     if (message->conversation_id != NULL)
         add_json_text(line, "conversation_id", message->conversation_id);
 }
@@ -230,15 +230,15 @@ void node_message_deliver(const node_message *message, int64_t reply_by_ms, cx_b
     char reply_by[CX_TIME_TEXT_SIZE];
 
     cx_buffer_add_text(line, "{");
-    add_fields(message, line);
+    add_fields(message, message->receiver, line);
     if (message->conversation_id == NULL)
         cx_buffer_add_text(line, "\"conversation_id\":null,");
     cx_buffer_addf(line, "\"content\":%s,\"attempt\":%lld,\"reply_by\":\"%s\"}\n", message->content,
                    (long long)message->attempts, cx_time_text(reply_by_ms, reply_by));
 }
 
-void node_message_forward(const node_message *message, const char *node_id, int64_t now_ms,
-                          cx_buffer *line)
+void node_message_forward(const node_message *message, const char *agent, const char *node_id,
+                          int64_t now_ms, cx_buffer *line)
 {
     CX_AUTO(cx_json_free) json_t *hops = hops_of(message);
 
@@ -249,24 +249,29 @@ void node_message_forward(const node_message *message, const char *node_id, int6
     CX_AUTO(cx_free) char *text = text_of(hops);
 
     cx_buffer_add_text(line, "{");
-    add_fields(message, line);
+    add_fields(message, agent, line);
     cx_buffer_addf(line, "\"content\":%s,\"hops\":%s}\n", message->content, text);
 }
 
 json_t *node_message_to_json(const node_message *message, const char *node_id)
 {
     json_t *hops = hops_of(message);
-    bool is_reply_text = message->reply != NULL;
+    bool is_out = message->lane != NULL && strncmp(message->lane, "to:", 3) == 0;
 
     add_hop(hops, node_id, "accepted", message->accepted_at_ms);
-    add_hop(hops, node_id, "delivered", message->started_at_ms);
-    add_hop(hops, node_id, message->state == NODE_FAILED ? "failed" : "done", message->done_at_ms);
+    if (!is_out)
+        add_hop(hops, node_id, "delivered", message->started_at_ms);
+    add_hop(hops, node_id,
+            message->state == NODE_FAILED ? "failed"
+            : is_out                      ? "forwarded"
+                                          : "done",
+            message->done_at_ms);
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
                      "message_id", message->id, "state", node_message_state_word(message->state),
                      "receiver", message->receiver, "sender", message->sender, "conversation_id",
                      text_or_null(message->conversation_id), "performative", message->performative,
                      "content", value_of(message->content), "reply",
-                     is_reply_text ? value_of(message->reply) : json_null(), "attempts",
+                     value_of(message->reply), "attempts",
                      (json_int_t)message->attempts, "accepted_at",
                      time_or_null(message->accepted_at_ms), "started_at",
                      time_or_null(message->started_at_ms), "done_at",

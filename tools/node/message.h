@@ -48,9 +48,9 @@ const char *node_capability_of(const char *receiver);
 
 /* The line for an agent's stdin, with its newline. reply_by is wall time. */
 void node_message_deliver(const node_message *message, int64_t reply_by_ms, cx_buffer *line);
-/* The line for a peer: the message as it came, with one more hop. */
-void node_message_forward(const node_message *message, const char *node_id, int64_t now_ms,
-                          cx_buffer *line);
+/* The line for a peer: the message as it came, for this agent, with one more hop. */
+void node_message_forward(const node_message *message, const char *agent, const char *node_id,
+                          int64_t now_ms, cx_buffer *line);
 /* As GET /api/v1/messages/ID answers it; node_id is the node that holds it. New reference. */
 json_t *node_message_to_json(const node_message *message, const char *node_id);
 

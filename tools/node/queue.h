@@ -76,6 +76,9 @@ void node_queue_finish(node_queue *queue, const node_outcome *outcome, node_queu
 
 /* A failed message is queued again, with its attempts forgotten. NOT_FOUND: no such message. */
 void node_queue_retry(node_queue *queue, const char *id, node_queue_changed *done, void *arg);
+/* One that is in flight goes to another lane, queued, with its attempts forgotten. */
+void node_queue_move(node_queue *queue, const char *id, const char *from, const char *to,
+                     node_queue_changed *done, void *arg);
 /* All queued messages of a lane fail with this error. */
 void node_queue_drop(node_queue *queue, const char *lane, const char *error,
                      node_queue_changed *done, void *arg);
@@ -100,6 +103,8 @@ void node_queue_measure(node_queue *queue, node_queue_measured *done, void *arg)
 
 /* Known to the loop, at once. */
 node_counts node_queue_counts(const node_queue *queue, const char *lane);
+/* Nothing queued, in flight, or on its way to be accepted. */
+bool node_queue_is_empty(const node_queue *queue, const char *lane);
 node_counts node_queue_sum(const node_queue *queue);
 node_totals node_queue_totals(const node_queue *queue);
 /* Walks the lanes that hold anything; *cursor starts at 0. */

@@ -471,13 +471,14 @@ void node_queue_finish(node_queue *queue, const node_outcome *outcome, node_queu
     node_storage_add(queue->storage, &job->job);
 }
 
-/* ---- retry and drop */
+/* ---- retry, move and drop */
 
 typedef struct change_job {
     node_job job;
     node_queue *queue;
-    char *id;    /* retry */
-    char *lane;  /* drop; of the message that is retried */
+    char *id;    /* retry, move */
+    char *lane;  /* drop, move; of the message that is retried */
+    char *to;    /* move */
     char *error; /* drop */
     int64_t now_ms;
     int64_t changed;
@@ -515,6 +516,25 @@ static bool retry_work(node_storage *storage, node_job *base, cx_err *err)
     return write_totals(db, &job->delta, err);
 }
 
+static bool move_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    change_job *job = (change_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET lane = ?, state = 'queued', attempts = 0,"
+                       " started_at = NULL WHERE id = ? AND state = 'in_flight'",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, job->to);
+    cx_bind_text(statement, 2, job->id);
+    if (!cx_run_statement(statement, err))
+        return false;
+    job->changed = cx_db_changes(db);
+    return true;
+}
+
 static bool drop_work(node_storage *storage, node_job *base, cx_err *err)
 {
     change_job *job = (change_job *)base;
@@ -539,16 +559,20 @@ static bool drop_work(node_storage *storage, node_job *base, cx_err *err)
 static void change_done(node_job *base, node_message_state from, node_message_state to)
 {
     change_job *job = (change_job *)base;
+    const char *target = job->to != NULL ? job->to : job->lane;
 
     if (base->ok && job->changed > 0) {
-        move(job->queue, job->lane, from, to, job->changed);
+        add(job->queue, job->lane, from, -job->changed);
+        add(job->queue, target, to, job->changed);
         add_totals(job->queue, &job->delta);
         if (to == NODE_QUEUED)
-            tell_queued(job->queue, job->lane);
+            tell_queued(job->queue, target);
+        forget_empty(job->queue, job->lane);
     }
     job->done(base->ok && job->changed > 0, base->ok ? NULL : &base->err, job->arg);
     cx_free(&job->id);
     cx_free(&job->lane);
+    cx_free(&job->to);
     cx_free(&job->error);
     cx_free(&job);
 }
@@ -558,37 +582,60 @@ static void retry_done(node_job *base)
     change_done(base, NODE_FAILED, NODE_QUEUED);
 }
 
+static void move_done(node_job *base)
+{
+    change_done(base, NODE_IN_FLIGHT, NODE_QUEUED);
+}
+
 static void drop_done(node_job *base)
 {
     change_done(base, NODE_QUEUED, NODE_FAILED);
 }
 
-void node_queue_retry(node_queue *queue, const char *id, node_queue_changed *done, void *arg)
+static change_job *new_change(node_queue *queue, node_queue_changed *done, void *arg)
 {
     change_job *job = cx_alloc(1, sizeof *job);
 
-    job->job = (node_job){
-        .work = retry_work, .done = retry_done, .database = NODE_QUEUES_DB, .durable = true};
+    job->job = (node_job){.database = NODE_QUEUES_DB, .durable = true};
     job->queue = queue;
-    job->id = cx_strdup(id);
+    job->now_ms = cx_wall_ms();
     job->done = done;
     job->arg = arg;
+    return job;
+}
+
+void node_queue_retry(node_queue *queue, const char *id, node_queue_changed *done, void *arg)
+{
+    change_job *job = new_change(queue, done, arg);
+
+    job->job.work = retry_work;
+    job->job.done = retry_done;
+    job->id = cx_strdup(id);
+    node_storage_add(queue->storage, &job->job);
+}
+
+void node_queue_move(node_queue *queue, const char *id, const char *from, const char *to,
+                     node_queue_changed *done, void *arg)
+{
+    change_job *job = new_change(queue, done, arg);
+
+    job->job.work = move_work;
+    job->job.done = move_done;
+    job->id = cx_strdup(id);
+    job->lane = cx_strdup(from);
+    job->to = cx_strdup(to);
     node_storage_add(queue->storage, &job->job);
 }
 
 void node_queue_drop(node_queue *queue, const char *lane_name, const char *error,
                      node_queue_changed *done, void *arg)
 {
-    change_job *job = cx_alloc(1, sizeof *job);
+    change_job *job = new_change(queue, done, arg);
 
-    job->job = (node_job){
-        .work = drop_work, .done = drop_done, .database = NODE_QUEUES_DB, .durable = true};
-    job->queue = queue;
+    job->job.work = drop_work;
+    job->job.done = drop_done;
     job->lane = cx_strdup(lane_name);
     job->error = cx_strdup(error);
-    job->now_ms = cx_wall_ms();
-    job->done = done;
-    job->arg = arg;
     node_storage_add(queue->storage, &job->job);
 }
 
@@ -756,6 +803,14 @@ node_counts node_queue_counts(const node_queue *queue, const char *lane_name)
     const lane *found = cx_map_get(queue->lanes, lane_name);
 
     return found == NULL ? (node_counts){0} : found->counts;
+}
+
+bool node_queue_is_empty(const node_queue *queue, const char *lane_name)
+{
+    const lane *found = cx_map_get(queue->lanes, lane_name);
+
+    return found == NULL ||
+           (found->accepting == 0 && found->counts.queued == 0 && found->counts.in_flight == 0);
 }
 
 node_counts node_queue_sum(const node_queue *queue)
