@@ -242,15 +242,16 @@ void node_storage_add(node_storage *storage, node_job *job)
 {
     job->ok = false;
     job->err = (cx_err){0};
-    if (cx_pool_add_batch(storage->pool, job))
+    /* While it closes, the last ones' `done` may still ask for more: in vain. */
+    if (storage->pool != NULL && cx_pool_add_batch(storage->pool, job))
         return;
-    cx_fail(&job->err, CX_BUSY, "more than %d writes are waiting", NODE_JOBS_MAX);
+    cx_fail(&job->err, CX_BUSY, "storage takes no more writes now");
     job->done(job);
 }
 
 size_t node_storage_waiting(const node_storage *storage)
 {
-    return cx_pool_waiting(storage->pool);
+    return storage->pool == NULL ? 0 : cx_pool_waiting(storage->pool);
 }
 
 cx_db *node_storage_db(node_storage *storage, node_database database)
