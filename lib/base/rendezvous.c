@@ -28,8 +28,8 @@ size_t cx_rendezvous(const char *key, const char *const *names, size_t count)
     for (size_t i = 0; i < count; i++) {
         uint64_t weight = weight_of(names[i], key);
 
-        if (i > 0 && (weight < best_weight ||
-                      (weight == best_weight && strcmp(names[i], names[best]) >= 0)))
+        if (i > 0 &&
+            (weight < best_weight || (weight == best_weight && strcmp(names[i], names[best]) >= 0)))
             continue;
         best = i;
         best_weight = weight;

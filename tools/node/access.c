@@ -92,8 +92,11 @@ bool node_access_check(const node_route *route, const cx_identity *who, const ch
 
     if (is_allowed(route, who, cluster, node_id))
         return true;
-    cx_fail(err, CX_PERMISSION, "%s may not %s %s", node_who(who, name), route->method,
-            route->path);
+    if (route->verb != NULL)
+        cx_fail(err, CX_PERMISSION, "%s may not %s", node_who(who, name), route->verb);
+    else
+        cx_fail(err, CX_PERMISSION, "%s may not %s %s", node_who(who, name), route->method,
+                route->path);
     if (who->kind == CX_IDENTITY_NODE)
         return cx_hint(err, "another node's certificate reads and forwards; this needs the role %s",
                        cx_role_word(route->role));
@@ -103,7 +106,7 @@ bool node_access_check(const node_route *route, const cx_identity *who, const ch
 
 const char *node_who(const cx_identity *identity, char text[NODE_WHO_SIZE])
 {
-    snprintf(text, NODE_WHO_SIZE, "%s/%s",
-             identity->kind == CX_IDENTITY_NODE ? "node" : "operator", identity->name);
+    snprintf(text, NODE_WHO_SIZE, "%s/%s", identity->kind == CX_IDENTITY_NODE ? "node" : "operator",
+             identity->name);
     return text;
 }

@@ -20,14 +20,14 @@ enum {
     FAILURES_MAX = 5,       /* quick ends in a row: the agent counts as failed */
     RESTART_FIRST_MS = 200, /* waits between starts */
     RESTART_MAX_MS = 30000,
-    HEALTHY_MS = 10000,     /* who ran that long starts counting anew */
-    END_GRACE_MS = 2000,    /* between SIGTERM and SIGKILL */
-    GARBAGE_MAX = 100,      /* unusable lines in a row before the agent is started anew */
-    LATENCIES_MAX = 128,    /* kept for the figures of one agent */
-    SENDING_MAX = 64,       /* messages of one agent on their way to the queue: then it is held */
-    ERROR_LINES_MAX = 20,   /* of stderr that go to the log in one second */
+    HEALTHY_MS = 10000,   /* who ran that long starts counting anew */
+    END_GRACE_MS = 2000,  /* between SIGTERM and SIGKILL */
+    GARBAGE_MAX = 100,    /* unusable lines in a row before the agent is started anew */
+    LATENCIES_MAX = 128,  /* kept for the figures of one agent */
+    SENDING_MAX = 64,     /* messages of one agent on their way to the queue: then it is held */
+    ERROR_LINES_MAX = 20, /* of stderr that go to the log in one second */
     MEASURE_MS = 2000,
-    MEASURE_MAX = 256,      /* agents measured in one turn */
+    MEASURE_MAX = 256, /* agents measured in one turn */
 };
 
 /* What the operator wants of it. */
@@ -294,15 +294,15 @@ static void finish(node_agent *agent, size_t at, node_message_state state, const
     memmove(&agent->flights[at], &agent->flights[at + 1],
             (agent->flight_count - at) * sizeof *agent->flights);
     agent->pending++;
-    node_queue_finish(options->queue,
-                      &(node_outcome){.id = done->message.id,
-                                      .lane = agent->spec->id,
-                                      .state = state,
-                                      .reply = reply,
-                                      .error = error,
-                                      .durable = options->is_awaited(done->message.id,
-                                                                     options->arg)},
-                      on_finished, done);
+    node_queue_finish(
+        options->queue,
+        &(node_outcome){.id = done->message.id,
+                        .lane = agent->spec->id,
+                        .state = state,
+                        .reply = reply,
+                        .error = error,
+                        .durable = options->is_awaited(done->message.id, options->arg)},
+        on_finished, done);
 }
 
 /* The attempt failed: another one, unless this was the last or the agent is being removed. */
@@ -559,8 +559,8 @@ static void schedule_start(node_agent *agent, int64_t ran_ms)
     }
     cx_random(&random, sizeof random);
     wait_ms = node_backoff_after(&agent->backoff, ran_ms, random);
-    set_state(agent, agent->backoff.failures >= FAILURES_MAX ? NODE_AGENT_FAILED
-                                                             : NODE_AGENT_STARTING);
+    set_state(agent,
+              agent->backoff.failures >= FAILURES_MAX ? NODE_AGENT_FAILED : NODE_AGENT_STARTING);
     node_timer_set(agent->start_timer, wait_ms);
 }
 
@@ -825,8 +825,7 @@ static node_agent *change_spec(node_agent *agent, node_spec *spec)
     /* Never smaller: what the old limit allowed may be on its way. */
     if (agent->flight_capacity < (size_t)spec->in_flight_max) {
         agent->flight_capacity = (size_t)spec->in_flight_max;
-        agent->flights =
-            cx_realloc(agent->flights, agent->flight_capacity, sizeof *agent->flights);
+        agent->flights = cx_realloc(agent->flights, agent->flight_capacity, sizeof *agent->flights);
     }
     node_spec_free(&agent->spec);
     agent->spec = spec;
@@ -1063,9 +1062,8 @@ json_t *node_agent_to_json(const node_agent *agent)
                   "started_at", time_or_null(agent->started_wall_ms), "last_error",
                   text_or_null(agent->last_error), "last_exit", text_or_null(agent->last_exit),
                   "limits", node_spec_limits(spec), "max_attempts", (json_int_t)spec->attempts_max,
-                  "responsive",
-                  agent->timeouts == 0 && agent->state != NODE_AGENT_FAILED, "oldest_in_flight_seconds",
-                  cx_json_figure(oldest_in_flight_seconds(agent))));
+                  "responsive", agent->timeouts == 0 && agent->state != NODE_AGENT_FAILED,
+                  "oldest_in_flight_seconds", cx_json_figure(oldest_in_flight_seconds(agent))));
     return json;
 }
 

@@ -7,10 +7,11 @@
 #include "base/mem.h"
 
 typedef struct node_backoff {
-    int64_t first_ms;   /* the wait after the first failure */
-    int64_t max_ms;     /* waits don't grow beyond it */
-    int64_t healthy_ms; /* a try that lasted this long was no failure to start: counting begins anew */
-    uint32_t failures;  /* in a row */
+    int64_t first_ms; /* the wait after the first failure */
+    int64_t max_ms;   /* waits don't grow beyond it */
+    int64_t
+        healthy_ms; /* a try that lasted this long was no failure to start: counting begins anew */
+    uint32_t failures; /* in a row */
 } node_backoff;
 
 /* A try ended after lasted_ms. Returns the wait before the next one. random: any 32 bits. */

@@ -15,7 +15,7 @@ typedef struct node_call {
     char who_text[NODE_WHO_SIZE];
     char from[64]; /* address */
     char id[NODE_ROUTE_ID_SIZE];
-    bool is_peer;  /* another node of the cluster */
+    bool is_peer; /* another node of the cluster */
     bool dry_run;
     void (*gone)(struct node_call *call); /* told when the client goes away; may be NULL */
     void *gone_arg;

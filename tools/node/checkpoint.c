@@ -25,8 +25,8 @@ static bool checkpoint(cx_run *run, const void *parsed, cx_err *err)
 
     return cx_api_start(run, &config, &api, err) &&
            cx_api_targets(api, &option->target, false, &nodes, err) &&
-           cx_api_call(api, &nodes.items[0], "POST", path, NULL,
-                       cx_timeout_or(run, CHECKPOINT_MS), &result, err) &&
+           cx_api_call(api, &nodes.items[0], "POST", path, NULL, cx_timeout_or(run, CHECKPOINT_MS),
+                       &result, err) &&
            cx_emit(run, result, err);
 }
 

@@ -236,9 +236,9 @@ static void on_event(struct bufferevent *socket, short what, void *arg)
             greet(end->gossip);
         return;
     }
-    disconnect(end->gossip, what & BEV_EVENT_EOF ? "it closed the connection"
-                                                 : evutil_socket_error_to_string(
-                                                       EVUTIL_SOCKET_ERROR()));
+    disconnect(end->gossip, what & BEV_EVENT_EOF
+                                ? "it closed the connection"
+                                : evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
 }
 
 /* False when it failed at once; disconnect() was called then. */
@@ -287,9 +287,8 @@ node_gossip *node_gossip_open(const node_gossip_options *options)
     gossip->options = *options;
     gossip->asks.gossip = gossip->events.gossip = gossip;
     gossip->last = &gossip->first;
-    gossip->backoff = (node_backoff){.first_ms = RECONNECT_FIRST_MS,
-                                     .max_ms = RECONNECT_MAX_MS,
-                                     .healthy_ms = RECONNECT_MAX_MS};
+    gossip->backoff = (node_backoff){
+        .first_ms = RECONNECT_FIRST_MS, .max_ms = RECONNECT_MAX_MS, .healthy_ms = RECONNECT_MAX_MS};
     gossip->connect_timer = evtimer_new(options->loop, on_connect_timer, gossip);
     gossip->answer_timer = evtimer_new(options->loop, on_answer_timer, gossip);
     gossip->members_timer = evtimer_new(options->loop, on_members_timer, gossip);

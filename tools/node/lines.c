@@ -31,10 +31,9 @@ node_line_kind node_lines_next(node_lines *lines, cx_bytes *line)
     for (;;) {
         const uint8_t *start = lines->buffer.data + lines->taken;
         size_t left = lines->buffer.size - lines->taken;
-        const uint8_t *end =
-            left == lines->scanned
-                ? NULL
-                : memchr(start + lines->scanned, '\n', left - lines->scanned);
+        const uint8_t *end = left == lines->scanned
+                                 ? NULL
+                                 : memchr(start + lines->scanned, '\n', left - lines->scanned);
 
         if (end == NULL) {
             lines->scanned = left;

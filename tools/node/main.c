@@ -2,7 +2,10 @@
 #include "commands.h"
 
 static const cx_command *const commands[] = {
-    &node_run, &node_status, &node_checkpoint, NULL,
+    &node_run,
+    &node_status,
+    &node_checkpoint,
+    NULL,
 };
 
 int main(int argc, char **argv)

@@ -7,9 +7,8 @@
 #include "base/time.h"
 
 static const char capability_prefix[] = "capability:";
-static const char *const message_keys[] = {"message_id",   "receiver",        "sender",
-                                           "performative", "conversation_id", "content",
-                                           NULL};
+static const char *const message_keys[] = {"message_id",      "receiver", "sender", "performative",
+                                           "conversation_id", "content",  NULL};
 static const char *const peer_keys[] = {"message_id",      "receiver", "sender", "performative",
                                         "conversation_id", "content",  "hops",   NULL};
 
@@ -87,8 +86,7 @@ static bool take_hops(const json_t *json, node_message *message, cx_err *err)
         return true;
     if (!json_is_array(hops) || json_array_size(hops) > NODE_HOPS_MAX)
         return cx_fail(err, CX_INVALID, "hops: not a list of at most %d", NODE_HOPS_MAX);
-    json_array_foreach(hops, i, hop)
-    {
+    json_array_foreach (hops, i, hop) {
         const char *text = NULL;
 
         if (!json_is_object(hop) || !cx_json_need_text(hop, "hop", "node_id", &text, err) ||
@@ -266,17 +264,15 @@ json_t *node_message_to_json(const node_message *message, const char *node_id)
             : is_out                      ? "forwarded"
                                           : "done",
             message->done_at_ms);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
-                     "message_id", message->id, "state", node_message_state_word(message->state),
-                     "receiver", message->receiver, "sender", message->sender, "conversation_id",
-                     text_or_null(message->conversation_id), "performative", message->performative,
-                     "content", value_of(message->content), "reply",
-                     value_of(message->reply), "attempts",
-                     (json_int_t)message->attempts, "accepted_at",
-                     time_or_null(message->accepted_at_ms), "started_at",
-                     time_or_null(message->started_at_ms), "done_at",
-                     time_or_null(message->done_at_ms), "error", text_or_null(message->error),
-                     "hops", hops);
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "message_id",
+        message->id, "state", node_message_state_word(message->state), "receiver",
+        message->receiver, "sender", message->sender, "conversation_id",
+        text_or_null(message->conversation_id), "performative", message->performative, "content",
+        value_of(message->content), "reply", value_of(message->reply), "attempts",
+        (json_int_t)message->attempts, "accepted_at", time_or_null(message->accepted_at_ms),
+        "started_at", time_or_null(message->started_at_ms), "done_at",
+        time_or_null(message->done_at_ms), "error", text_or_null(message->error), "hops", hops);
 }
 
 bool node_output_parse(cx_bytes line, const char *agent, node_output *output, cx_err *err)

@@ -7,9 +7,9 @@
 #include "base/json.h"
 
 enum {
-    NODE_CONTENT_MAX = 256 * 1024, /* bytes of a message's content as JSON text */
+    NODE_CONTENT_MAX = 256 * 1024,                   /* bytes of a message's content as JSON text */
     NODE_MESSAGE_MAX = NODE_CONTENT_MAX + 16 * 1024, /* of a whole message */
-    NODE_REPLY_MAX = 1024 * 1024, /* of a line that an agent prints */
+    NODE_REPLY_MAX = 1024 * 1024,                    /* of a line that an agent prints */
     NODE_MESSAGE_ID_MAX = 128,
     NODE_HOPS_MAX = 8,
 };
@@ -23,15 +23,15 @@ typedef enum node_message_state {
 
 typedef struct node_message {
     char *id;
-    char *receiver;        /* as the sender wrote it: an agent's id or capability:NAME */
-    char *lane;            /* whose turn decides the order: see queue.h */
+    char *receiver; /* as the sender wrote it: an agent's id or capability:NAME */
+    char *lane;     /* whose turn decides the order: see queue.h */
     char *sender;
     char *conversation_id; /* NULL: none */
     char *performative;
-    char *content;         /* JSON text */
-    char *reply;           /* JSON text, or NULL */
-    char *error;           /* why it failed, or NULL */
-    char *hops;            /* JSON array of earlier nodes' events, or NULL */
+    char *content; /* JSON text */
+    char *reply;   /* JSON text, or NULL */
+    char *error;   /* why it failed, or NULL */
+    char *hops;    /* JSON array of earlier nodes' events, or NULL */
     node_message_state state;
     int64_t attempts;
     int64_t accepted_at_ms, started_at_ms, done_at_ms; /* wall; 0: not yet */
@@ -41,7 +41,7 @@ typedef struct node_message {
  * default_sender. hops are read when with_hops (from peers), else refused. */
 CX_MUST_CHECK bool node_message_parse(const json_t *json, const char *default_sender,
                                       bool with_hops, node_message *message, cx_err *err);
-void node_message_free(node_message *message); /* leaves {0} */
+void node_message_free(node_message *message);                 /* leaves {0} */
 void node_messages_free(node_message *messages, size_t count); /* frees the array too */
 /* The NAME of capability:NAME, or NULL when the receiver is an agent. */
 const char *node_capability_of(const char *receiver);

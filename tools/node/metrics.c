@@ -1,8 +1,8 @@
 /* GET /metrics: Prometheus text exposition format 0.0.4. */
 #include <string.h>
 
-#include "base/time.h"
 #include "base/cli.h"
+#include "base/time.h"
 #include "call.h"
 
 static void head(cx_buffer *text, const char *name, const char *type, const char *help)
@@ -10,8 +10,7 @@ static void head(cx_buffer *text, const char *name, const char *type, const char
     cx_buffer_addf(text, "# HELP cx_node_%s %s\n# TYPE cx_node_%s %s\n", name, help, name, type);
 }
 
-static void one(cx_buffer *text, const char *name, const char *type, const char *help,
-                double value)
+static void one(cx_buffer *text, const char *name, const char *type, const char *help, double value)
 {
     head(text, name, type, help);
     cx_buffer_addf(text, "cx_node_%s %.15g\n", name, value);
@@ -133,8 +132,8 @@ void node_get_metrics(node_call *call)
                        node->state == (node_state)i);
     one(&text, "gossip_connected", "gauge", "1 while the gossip agent of the host is there.",
         node_gossip_is_connected(node->gossip));
-    one(&text, "certificate_not_after_seconds", "gauge", "End of the node's certificate, Unix time.",
-        (double)cx_tls_not_after_ms(node->tls) / 1000);
+    one(&text, "certificate_not_after_seconds", "gauge",
+        "End of the node's certificate, Unix time.", (double)cx_tls_not_after_ms(node->tls) / 1000);
     one(&text, "requests_total", "counter", "Requests to the management API.",
         (double)node->requests);
     one(&text, "refused_total", "counter", "Requests and handshakes that were refused.",

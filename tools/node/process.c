@@ -228,8 +228,8 @@ static void reap(node_process *process, int flags)
 {
     siginfo_t info = {0};
 
-    if (process->reaped ||
-        waitid(P_PIDFD, (id_t)process->exit.fd, &info, WEXITED | flags) < 0 || info.si_pid == 0)
+    if (process->reaped || waitid(P_PIDFD, (id_t)process->exit.fd, &info, WEXITED | flags) < 0 ||
+        info.si_pid == 0)
         return;
     process->reaped = true;
     process->how.status = info.si_code == CLD_EXITED ? info.si_status : -1;

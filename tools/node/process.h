@@ -14,9 +14,9 @@
 typedef struct node_process node_process;
 
 typedef struct node_process_exit {
-    int status;      /* exit status, or -1 */
-    int signal;      /* the signal that ended it, or 0 */
-    int exec_errno;  /* why the command could not be started, or 0 */
+    int status;     /* exit status, or -1 */
+    int signal;     /* the signal that ended it, or 0 */
+    int exec_errno; /* why the command could not be started, or 0 */
 } node_process_exit;
 
 typedef struct node_process_options {
@@ -52,4 +52,4 @@ bool node_process_measure(pid_t pid, int64_t *cpu_ms, int64_t *rss_bytes);
 /* Kills processes of agents that an earlier node with this data folder left behind: those whose
  * environment says so. Only while holding the folder's lock. Returns how many. */
 size_t node_process_kill_orphans(const char *data_dir);
-#define NODE_ORPHAN_MARK "CX_AGENT_OF=" 
+#define NODE_ORPHAN_MARK "CX_AGENT_OF="

@@ -1,14 +1,13 @@
 /* The embedded queue's reads. They go through the storage thread too: the loop never waits for a
  * disk. */
-#include "queue_sqlite.h"
-
 #include "base/time.h"
+#include "queue_sqlite.h"
 
 /* ---- find and list */
 
 typedef struct read_job {
     node_job job;
-    char *id; /* find */
+    char *id;                          /* find */
     char *state, *conversation, *lane; /* list */
     int64_t limit;
     node_message *messages;
@@ -34,7 +33,8 @@ static const char *list_sql(const read_job *job)
 static bool prepare(const read_job *job, cx_db *db, cx_statement **statement, cx_err *err)
 {
     if (job->id != NULL) {
-        if (!cx_db_prepare(db, "SELECT " QUEUE_COLUMNS " FROM message WHERE id = ?", statement, err))
+        if (!cx_db_prepare(db, "SELECT " QUEUE_COLUMNS " FROM message WHERE id = ?", statement,
+                           err))
             return false;
         cx_bind_text(*statement, 1, job->id);
         return true;

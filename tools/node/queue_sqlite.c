@@ -76,9 +76,12 @@ static const struct {
     const char *name;
     size_t offset;
 } totals_table[] = {
-    {"accepted", offsetof(node_totals, accepted)},     {"processed", offsetof(node_totals, processed)},
-    {"failed", offsetof(node_totals, failed)},         {"duplicates", offsetof(node_totals, duplicates)},
-    {"forwarded", offsetof(node_totals, forwarded)},   {"retried", offsetof(node_totals, retried)},
+    {"accepted", offsetof(node_totals, accepted)},
+    {"processed", offsetof(node_totals, processed)},
+    {"failed", offsetof(node_totals, failed)},
+    {"duplicates", offsetof(node_totals, duplicates)},
+    {"forwarded", offsetof(node_totals, forwarded)},
+    {"retried", offsetof(node_totals, retried)},
     {"purged", offsetof(node_totals, purged)},
 };
 
@@ -148,8 +151,7 @@ static bool find_row(cx_db *db, const char *id, node_message *message, bool *fou
     if (!cx_db_prepare(db, "SELECT " QUEUE_COLUMNS " FROM message WHERE id = ?", &statement, err))
         return false;
     cx_bind_text(statement, 1, id);
-    return cx_step(statement, found, err) &&
-           (!*found || queue_read_row(statement, message, err));
+    return cx_step(statement, found, err) && (!*found || queue_read_row(statement, message, err));
 }
 
 /* ---- accept */
@@ -262,10 +264,8 @@ void node_queue_accept(node_queue *queue, node_message *messages, size_t count,
 {
     accept_job *job = cx_alloc(1, sizeof *job);
 
-    job->job = (node_job){.work = accept_work,
-                          .done = accept_done,
-                          .database = NODE_QUEUES_DB,
-                          .durable = true};
+    job->job = (node_job){
+        .work = accept_work, .done = accept_done, .database = NODE_QUEUES_DB, .durable = true};
     job->queue = queue;
     job->messages = messages;
     job->results = cx_alloc(count, sizeof *job->results);
@@ -365,8 +365,8 @@ static void take_done(node_job *base)
     cx_free(&job);
 }
 
-void node_queue_take(node_queue *queue, const char *lane_name, size_t limit,
-                     node_queue_taken *done, void *arg)
+void node_queue_take(node_queue *queue, const char *lane_name, size_t limit, node_queue_taken *done,
+                     void *arg)
 {
     take_job *job = cx_alloc(1, sizeof *job);
 

@@ -18,8 +18,8 @@ struct node_queue {
     struct event *purge_timer;
 };
 
-#define QUEUE_COLUMNS                                                                              \
-    "id, lane, state, receiver, sender, conversation_id, performative, content, reply, error,"     \
+#define QUEUE_COLUMNS                                                                          \
+    "id, lane, state, receiver, sender, conversation_id, performative, content, reply, error," \
     " attempts, accepted_at, started_at, done_at, hops"
 
 /* The row of a SELECT of QUEUE_COLUMNS, copied. */

@@ -93,10 +93,8 @@ static registry_job *new_job(node_registry *registry, const char *id, node_regis
 {
     registry_job *job = cx_alloc(1, sizeof *job);
 
-    job->job = (node_job){.work = change_work,
-                          .done = change_done,
-                          .database = NODE_REGISTRY_DB,
-                          .durable = true};
+    job->job = (node_job){
+        .work = change_work, .done = change_done, .database = NODE_REGISTRY_DB, .durable = true};
     job->registry = registry;
     job->id = cx_strdup(id);
     job->now_ms = cx_wall_ms();
@@ -105,8 +103,8 @@ static registry_job *new_job(node_registry *registry, const char *id, node_regis
     return job;
 }
 
-static void load_row(cx_statement *row, const cx_log *log,
-                     void (*found)(node_spec *, bool, void *), void *arg)
+static void load_row(cx_statement *row, const cx_log *log, void (*found)(node_spec *, bool, void *),
+                     void *arg)
 {
     const char *id = cx_column_text(row, 0);
     CX_AUTO(cx_json_free) json_t *json = NULL;

@@ -63,8 +63,7 @@ static void rebuild_hosts(node_router *router)
     while (cx_map_next(router->peers, &cursor, NULL, &value)) {
         const peer *each = value;
 
-        json_array_foreach(each->agents, i, entry)
-        {
+        json_array_foreach (each->agents, i, entry) {
             const char *id = cx_json_text_or_empty(entry, "id");
             json_t *nodes = json_object_get(router->hosts, id);
 
@@ -85,7 +84,7 @@ static bool is_registry(const json_t *registry, const char *node_id, cx_err *err
 
     if (strcmp(cx_json_text_or_empty(registry, "node_id"), node_id) != 0 || !json_is_array(agents))
         return cx_fail(err, CX_PROTOCOL, "%s: its registry has another shape", node_id);
-    json_array_foreach(agents, i, entry)
+    json_array_foreach (agents, i, entry)
         if (!json_is_object(entry) ||
             !cx_check_id("agent id", cx_json_text_or_empty(entry, "id"), err))
             return cx_fail(err, CX_PROTOCOL, "%s: agents[%zu] of its registry is none", node_id, i);
@@ -303,8 +302,7 @@ static node_target find_agent(const node_router *router, const char *id)
 
     if (own != NULL)
         return (node_target){.kind = NODE_TARGET_LOCAL, .agent = node_agent_spec(own)->id};
-    json_array_foreach(nodes, i, node)
-    {
+    json_array_foreach (nodes, i, node) {
         const peer *host = cx_map_get(router->peers, json_string_value(node));
 
         if (host == NULL)
@@ -338,7 +336,7 @@ static bool names_capability(const json_t *entry, const char *capability)
     const json_t *each;
     size_t i;
 
-    json_array_foreach(json_object_get(entry, "capabilities"), i, each)
+    json_array_foreach (json_object_get(entry, "capabilities"), i, each)
         if (json_is_string(each) && strcmp(json_string_value(each), capability) == 0)
             return true;
     return false;
@@ -369,7 +367,7 @@ static void add_peers(const node_router *router, const char *capability, candida
 
         if (!host->alive)
             continue;
-        json_array_foreach(host->agents, i, entry)
+        json_array_foreach (host->agents, i, entry)
             if (names_capability(entry, capability) &&
                 strcmp(cx_json_text_or_empty(entry, "state"), "suspended") != 0)
                 add_candidate(list, host->node_id,
@@ -459,7 +457,7 @@ void node_router_members(node_router *router, const json_t *members)
 
     if (members == NULL)
         return;
-    json_array_foreach(json_object_get(members, "members"), i, member)
+    json_array_foreach (json_object_get(members, "members"), i, member)
         take_member(router, member);
     forget_unseen(router);
 }
@@ -478,8 +476,8 @@ void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg
     void *value = NULL;
     refresh *added;
 
-    if (router->stopping || (cx_now_ms() - router->refreshed_ms < REFRESH_PAUSE_MS &&
-                             router->refreshes == NULL)) {
+    if (router->stopping ||
+        (cx_now_ms() - router->refreshed_ms < REFRESH_PAUSE_MS && router->refreshes == NULL)) {
         done(arg);
         return;
     }
@@ -546,12 +544,12 @@ json_t *node_router_to_json(const node_router *router)
         const peer *each = value;
 
         json_array_append_new(
-            peers, json_pack("{s:s, s:o, s:b, s:I, s:I, s:I, s:b}", "node_id", each->node_id,
-                             "api_addr", cx_json_text(each->api == NULL ? "" : each->api), "alive",
-                             each->alive, "revision", (json_int_t)each->revision,
-                             "fetched_revision", (json_int_t)each->fetched, "agents",
-                             (json_int_t)json_array_size(each->agents), "fetching",
-                             each->fetching));
+            peers,
+            json_pack("{s:s, s:o, s:b, s:I, s:I, s:I, s:b}", "node_id", each->node_id, "api_addr",
+                      cx_json_text(each->api == NULL ? "" : each->api), "alive", each->alive,
+                      "revision", (json_int_t)each->revision, "fetched_revision",
+                      (json_int_t)each->fetched, "agents",
+                      (json_int_t)json_array_size(each->agents), "fetching", each->fetching));
     }
     return peers;
 }

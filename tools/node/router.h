@@ -5,8 +5,8 @@
  * (else the same message id) always to the same one, as long as there are the same agents. */
 #pragma once
 
-#include "base/http.h"
 #include "agents.h"
+#include "base/http.h"
 #include "pki/tls.h"
 
 typedef struct node_router node_router;

@@ -35,9 +35,9 @@ static node_agent *need_agent(node_call *call)
 
 static void answer_agent(node_call *call, node_agent *agent, bool changed, bool reached)
 {
-    json_t *document = json_pack(
-        "{s:b, s:o, s:I}", "changed", changed, "agent", node_agent_to_json(agent), "revision",
-        (json_int_t)node_registry_revision(call->node->registry));
+    json_t *document =
+        json_pack("{s:b, s:o, s:I}", "changed", changed, "agent", node_agent_to_json(agent),
+                  "revision", (json_int_t)node_registry_revision(call->node->registry));
 
     if (call->dry_run)
         json_object_set_new(document, "dry_run", json_true());
@@ -229,8 +229,7 @@ void node_delete_agent(node_call *call)
                             json_pack("{s:b, s:s}", "changed", 0, "id", call->id));
         return;
     }
-    if (!node_queue_is_empty(node->queue, call->id) &&
-        (force == NULL || strcmp(force, "1") != 0)) {
+    if (!node_queue_is_empty(node->queue, call->id) && (force == NULL || strcmp(force, "1") != 0)) {
         node_counts counts = node_queue_counts(node->queue, call->id);
 
         cx_fail(&err, CX_BUSY, "%s: %lld messages are queued, %lld in flight", call->id,
@@ -240,8 +239,8 @@ void node_delete_agent(node_call *call)
         return;
     }
     if (call->dry_run) {
-        node_answer(call, 200, json_pack("{s:b, s:b, s:s}", "changed", 1, "dry_run", 1, "id",
-                                         call->id));
+        node_answer(call, 200,
+                    json_pack("{s:b, s:b, s:s}", "changed", 1, "dry_run", 1, "id", call->id));
         return;
     }
     node_agent_remove(agent, on_agent_gone, call);

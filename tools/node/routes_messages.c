@@ -92,16 +92,16 @@ static void on_stats(const cx_list *lanes, const int64_t *oldest_ms, int64_t los
         node_answer_error(call, err);
         return;
     }
-    node_answer(
-        call, 200,
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "node_id",
-                  node->config->node_id, "queued", (json_int_t)counts.queued, "in_flight",
-                  (json_int_t)counts.in_flight, "done", (json_int_t)counts.done, "failed",
-                  (json_int_t)counts.failed, "accepted_total", (json_int_t)totals.accepted,
-                  "processed_total", (json_int_t)totals.processed, "failed_total",
-                  (json_int_t)totals.failed, "duplicates_total", (json_int_t)totals.duplicates,
-                  "forwarded_total", (json_int_t)totals.forwarded, "retried_total",
-                  (json_int_t)totals.retried, "lost", (json_int_t)lost));
+    node_answer(call, 200,
+                json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "node_id",
+                          node->config->node_id, "queued", (json_int_t)counts.queued, "in_flight",
+                          (json_int_t)counts.in_flight, "done", (json_int_t)counts.done, "failed",
+                          (json_int_t)counts.failed, "accepted_total", (json_int_t)totals.accepted,
+                          "processed_total", (json_int_t)totals.processed, "failed_total",
+                          (json_int_t)totals.failed, "duplicates_total",
+                          (json_int_t)totals.duplicates, "forwarded_total",
+                          (json_int_t)totals.forwarded, "retried_total", (json_int_t)totals.retried,
+                          "lost", (json_int_t)lost));
 }
 
 void node_get_stats(node_call *call)

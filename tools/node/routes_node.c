@@ -2,9 +2,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cli.h"
 #include "base/io.h"
 #include "base/time.h"
-#include "base/cli.h"
 #include "call.h"
 
 /* ---- health */
@@ -21,7 +21,8 @@ static json_t *reasons_not_ready(const node_self *node)
     if (node->stopping)
         json_array_append_new(reasons, json_string("the node is stopping"));
     else if (node->state != NODE_ACTIVE)
-        json_array_append_new(reasons, json_sprintf("the node is %s", node_state_word(node->state)));
+        json_array_append_new(reasons,
+                              json_sprintf("the node is %s", node_state_word(node->state)));
     /* A cluster of one works without a gossip agent. */
     if (!node_gossip_is_connected(node->gossip) && node->config->bootstrap_expect > 1)
         json_array_append_new(reasons, json_string("the gossip agent is not connected"));
@@ -52,8 +53,7 @@ static json_t *agents_figures(const node_self *node)
     for (int i = 0; node_agent_state_word((node_agent_state)i) != NULL; i++)
         json_object_set_new(
             agents, node_agent_state_word((node_agent_state)i),
-            json_integer(
-                (json_int_t)node_agents_count_state(node->agents, (node_agent_state)i)));
+            json_integer((json_int_t)node_agents_count_state(node->agents, (node_agent_state)i)));
     return agents;
 }
 
@@ -116,18 +116,16 @@ static json_t *node_figures(const node_self *node)
         "messages", messages_figures(node));
 
     json_object_update_new(
-        json,
-        json_pack(
-            "{s:{s:o, s:o, s:I, s:I, s:o, s:I, s:o}, s:{s:o, s:I, s:I}}", "system", "cpu_percent",
-            cx_json_figure(sample.cpu_percent), "memory_percent",
-            cx_json_figure(sample.memory_percent), "memory_total_bytes",
-            (json_int_t)sample.memory_total_bytes, "memory_available_bytes",
-            (json_int_t)sample.memory_available_bytes, "disk_percent",
-            cx_json_figure(sample.disk_percent), "disk_free_bytes",
-            (json_int_t)sample.disk_free_bytes, "load1", cx_json_figure(sample.load1), "process",
-            "cpu_percent", cx_json_figure(sample.process_cpu_percent), "rss_bytes",
-            (json_int_t)sample.process_rss_bytes, "open_files",
-            (json_int_t)sample.process_open_files));
+        json, json_pack("{s:{s:o, s:o, s:I, s:I, s:o, s:I, s:o}, s:{s:o, s:I, s:I}}", "system",
+                        "cpu_percent", cx_json_figure(sample.cpu_percent), "memory_percent",
+                        cx_json_figure(sample.memory_percent), "memory_total_bytes",
+                        (json_int_t)sample.memory_total_bytes, "memory_available_bytes",
+                        (json_int_t)sample.memory_available_bytes, "disk_percent",
+                        cx_json_figure(sample.disk_percent), "disk_free_bytes",
+                        (json_int_t)sample.disk_free_bytes, "load1", cx_json_figure(sample.load1),
+                        "process", "cpu_percent", cx_json_figure(sample.process_cpu_percent),
+                        "rss_bytes", (json_int_t)sample.process_rss_bytes, "open_files",
+                        (json_int_t)sample.process_open_files));
     json_object_update_new(
         json, json_pack("{s:o, s:o, s:{s:o, s:o}, s:{s:o, s:s}, s:o, s:{s:b}}", "latency_ms",
                         latency_figures(node), "error_rate_percent",
@@ -232,8 +230,7 @@ static json_t *lanes_json(const node_self *node)
         json_array_append_new(
             lanes, json_pack("{s:s, s:I, s:I, s:I, s:I}", "lane", name, "queued",
                              (json_int_t)counts.queued, "in_flight", (json_int_t)counts.in_flight,
-                             "done", (json_int_t)counts.done, "failed",
-                             (json_int_t)counts.failed));
+                             "done", (json_int_t)counts.done, "failed", (json_int_t)counts.failed));
     return lanes;
 }
 
@@ -252,16 +249,16 @@ void node_get_state(node_call *call)
 {
     const node_self *node = call->node;
 
-    node_answer(
-        call, 200,
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:I, s:b, s:b}, s:{s:I, s:I, s:I}}", "node",
-                  node_figures(node), "config", cx_config_to_json(node->config, false), "agents",
-                  agents_json(node), "lanes", lanes_json(node), "peers",
-                  node_router_to_json(node->router), "storage", "waiting",
-                  (json_int_t)node_storage_waiting(node->storage), "stopping", node->stopping,
-                  "gossip_connected", node_gossip_is_connected(node->gossip), "http",
-                  "connections", (json_int_t)cx_httpd_connections(node->httpd), "requests",
-                  (json_int_t)node->requests, "refused", (json_int_t)node->refused));
+    node_answer(call, 200,
+                json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:I, s:b, s:b}, s:{s:I, s:I, s:I}}", "node",
+                          node_figures(node), "config", cx_config_to_json(node->config, false),
+                          "agents", agents_json(node), "lanes", lanes_json(node), "peers",
+                          node_router_to_json(node->router), "storage", "waiting",
+                          (json_int_t)node_storage_waiting(node->storage), "stopping",
+                          node->stopping, "gossip_connected",
+                          node_gossip_is_connected(node->gossip), "http", "connections",
+                          (json_int_t)cx_httpd_connections(node->httpd), "requests",
+                          (json_int_t)node->requests, "refused", (json_int_t)node->refused));
 }
 
 /* ---- checkpoint */
@@ -316,13 +313,13 @@ void node_post_checkpoint(node_call *call)
     checkpoint_job *job;
 
     if (call->dry_run) {
-        node_answer(call, 200, json_pack("{s:b, s:b, s:s}", "changed", 1, "dry_run", 1, "node_id",
-                                         call->node->config->node_id));
+        node_answer(call, 200,
+                    json_pack("{s:b, s:b, s:s}", "changed", 1, "dry_run", 1, "node_id",
+                              call->node->config->node_id));
         return;
     }
     job = cx_alloc(1, sizeof *job);
-    job->job =
-        (node_job){.work = checkpoint_work, .done = checkpoint_done, .no_transaction = true};
+    job->job = (node_job){.work = checkpoint_work, .done = checkpoint_done, .no_transaction = true};
     job->call = call;
     job->databases = json_array();
     node_storage_add(call->node->storage, &job->job);

@@ -1,7 +1,8 @@
 #include <fcntl.h>
 #include <signal.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
+
+#include <systemd/sd-daemon.h>
 
 #include "commands.h"
 #include "state.h"

@@ -18,8 +18,8 @@ typedef struct send_item {
     char *id, *agent; /* what is left of the message when it was handed on */
     cx_err err;
     json_t *result;
-    bool open;        /* neither result nor error yet */
-    bool moved;       /* a peer said that it is not there: look again, once */
+    bool open;  /* neither result nor error yet */
+    bool moved; /* a peer said that it is not there: look again, once */
 } send_item;
 
 typedef struct sending {
@@ -195,9 +195,8 @@ static void take_acceptance(const sending *whole, send_item *item, const node_ac
     if (accepted->err.code != CX_OK) {
         item->err = accepted->err;
     } else if (accepted->duplicate && is_over && !whole->bulk) {
-        item->result =
-            finished_json(item->id, first->state, first->reply, first->error,
-                          first->done_at_ms - first->accepted_at_ms, true);
+        item->result = finished_json(item->id, first->state, first->reply, first->error,
+                                     first->done_at_ms - first->accepted_at_ms, true);
     } else {
         item->result = accepted_json(item->id, accepted->duplicate);
         if (accepted->duplicate)
@@ -295,14 +294,14 @@ static void start_peer(group *started)
     }
     if (whole->wait_ms > 0)
         snprintf(query, sizeof query, "?wait=%lldms", (long long)whole->wait_ms);
-    node_router_forward(node->router,
-                        &(node_forward){.node = started->node,
-                                        .content_type = whole->bulk ? "application/x-ndjson"
-                                                                    : "application/json",
-                                        .query = query,
-                                        .body = cx_buffer_bytes(&started->body),
-                                        .timeout_ms = FORWARD_MS + whole->wait_ms},
-                        on_forwarded, started);
+    node_router_forward(
+        node->router,
+        &(node_forward){.node = started->node,
+                        .content_type = whole->bulk ? "application/x-ndjson" : "application/json",
+                        .query = query,
+                        .body = cx_buffer_bytes(&started->body),
+                        .timeout_ms = FORWARD_MS + whole->wait_ms},
+        on_forwarded, started);
 }
 
 static group *group_of(sending *whole, group **groups, size_t *count, const char *node_id)
@@ -324,10 +323,9 @@ static group *group_of(sending *whole, group **groups, size_t *count, const char
 static node_target find_target(const sending *whole, const node_message *message)
 {
     const node_call *call = whole->call;
-    node_target target = node_router_find(call->node->router, message->receiver,
-                                          message->conversation_id != NULL
-                                              ? message->conversation_id
-                                              : message->id);
+    node_target target =
+        node_router_find(call->node->router, message->receiver,
+                         message->conversation_id != NULL ? message->conversation_id : message->id);
 
     if (call->is_peer && target.kind != NODE_TARGET_LOCAL)
         return (node_target){.kind = NODE_TARGET_UNKNOWN};
@@ -339,8 +337,8 @@ static void refuse_target(const node_self *node, send_item *item, const node_tar
     cx_err err;
 
     if (target->kind == NODE_TARGET_AWAY) {
-        cx_fail(&err, CX_UNAVAILABLE, "%s is on %s, which can't be reached",
-                item->message.receiver, target->node);
+        cx_fail(&err, CX_UNAVAILABLE, "%s is on %s, which can't be reached", item->message.receiver,
+                target->node);
         cx_hint(&err, "try again when %s is back", target->node);
     } else {
         cx_fail(&err, CX_NOT_FOUND, "no agent %s", item->message.receiver);

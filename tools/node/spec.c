@@ -47,8 +47,7 @@ static bool take_command(const json_t *json, node_spec *spec, cx_err *err)
         return cx_fail(err, CX_INVALID, "spec: command is not a list of at least one word");
     if (json_array_size(words) > NODE_COMMAND_MAX)
         return cx_fail(err, CX_INVALID, "spec: command has more than %d words", NODE_COMMAND_MAX);
-    json_array_foreach(words, i, word)
-    {
+    json_array_foreach (words, i, word) {
         if (!json_is_string(word) || json_string_length(word) > WORD_BYTES_MAX ||
             strlen(json_string_value(word)) != json_string_length(word))
             return cx_fail(err, CX_INVALID, "spec: command[%zu] is not a text of at most %d bytes",
@@ -77,8 +76,7 @@ static bool take_capabilities(const json_t *json, node_spec *spec, cx_err *err)
     if (!json_is_array(words) || json_array_size(words) > NODE_CAPABILITIES_MAX)
         return cx_fail(err, CX_INVALID, "spec: capabilities is not a list of at most %d names",
                        NODE_CAPABILITIES_MAX);
-    json_array_foreach(words, i, word)
-    {
+    json_array_foreach (words, i, word) {
         if (!json_is_string(word))
             return cx_fail(err, CX_INVALID, "spec: capabilities[%zu] is no text", i);
         if (!cx_check_id("capability", json_string_value(word), err))
@@ -138,8 +136,7 @@ static bool take_env(const json_t *json, node_spec *spec, cx_err *err)
     if (!json_is_object(env) || json_object_size(env) > NODE_ENV_MAX)
         return cx_fail(err, CX_INVALID, "spec: env is not an object of at most %d variables",
                        NODE_ENV_MAX);
-    json_object_foreach(env, name, value)
-    {
+    json_object_foreach (env, name, value) {
         if (!is_env_name(name))
             return cx_fail(err, CX_INVALID, "spec: env: %s is no name of a variable", name);
         if (strncmp(name, "CX_", 3) == 0)

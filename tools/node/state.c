@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
+
+#include <systemd/sd-daemon.h>
 
 #include "base/cli.h"
 #include "base/io.h"
@@ -208,12 +209,10 @@ static bool open_tls(node_self *node, cx_err *err)
     CX_AUTO(cx_free) char *key = cx_config_cert(node->config, "node.key");
     CX_AUTO(cx_free) char *crl = cx_config_cert(node->config, "crl.pem");
 
-    return cx_tls_open(&(cx_tls_files){.ca = ca,
-                                       .cert = cert,
-                                       .key = key,
-                                       .crl = crl,
-                                       .cluster = node->config->cluster},
-                       &node->tls, err);
+    return cx_tls_open(
+        &(cx_tls_files){
+            .ca = ca, .cert = cert, .key = key, .crl = crl, .cluster = node->config->cluster},
+        &node->tls, err);
 }
 
 static bool open_storage(node_self *node, cx_err *err)
@@ -224,8 +223,7 @@ static bool open_storage(node_self *node, cx_err *err)
            node_audit_open(node->storage, audit, &node->log, &node->audit, err) &&
            node_queue_open(node->loop, node->storage,
                            &(node_queue_options){.queue_max = node->config->queue_max,
-                                                 .retention_ms =
-                                                     node->config->message_retention_ms,
+                                                 .retention_ms = node->config->message_retention_ms,
                                                  .queued = on_queued,
                                                  .arg = node},
                            &node->queue, err);

@@ -194,8 +194,8 @@ static void on_sync(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    *job = (node_job){.work = sync_work, .done = sync_done, .database = NODE_QUEUES_DB,
-                      .no_transaction = true};
+    *job = (node_job){
+        .work = sync_work, .done = sync_done, .database = NODE_QUEUES_DB, .no_transaction = true};
     node_storage_add(arg, job);
 }
 

@@ -27,8 +27,8 @@ typedef struct node_job {
     node_database database;
     bool durable;
     bool no_transaction; /* runs after the batch's commit, outside of any: checkpoint, audit */
-    bool ok;    /* for done: work succeeded and is committed */
-    cx_err err; /* for done: why not */
+    bool ok;             /* for done: work succeeded and is committed */
+    cx_err err;          /* for done: why not */
 } node_job;
 
 /* Opens and migrates both databases and starts the thread. */

@@ -5,8 +5,8 @@
 
 enum { SLOT_MS = NODE_WINDOW_MS / NODE_RATE_SLOTS };
 
-const int64_t node_histogram_bounds_ms[NODE_HISTOGRAM_BOUNDS] = {1,   2,   5,    10,   20,   50,
-                                                                 100, 250, 1000, 2500, 10000, 60000};
+const int64_t node_histogram_bounds_ms[NODE_HISTOGRAM_BOUNDS] = {
+    1, 2, 5, 10, 20, 50, 100, 250, 1000, 2500, 10000, 60000};
 
 static int compare_values(const void *a, const void *b)
 {

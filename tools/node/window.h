@@ -14,7 +14,7 @@ typedef struct node_latency {
     struct node_latency_value {
         int64_t at_ms;
         int64_t value_ms;
-    } *values; /* allocated with the first value */
+    } * values; /* allocated with the first value */
 } node_latency;
 
 typedef struct node_latency_summary {
