@@ -117,7 +117,7 @@ fuzz-run: $(FUZZERS)
 
 # Each prints cmocka's own closing lines; the first failure ends it.
 unit: $(UNITS)
-	@for test in $(UNITS); do echo "$$test" && "$$test" || exit 1; done
+	@for test in $(UNITS); do echo "$$test" && CX_SHARE=$(CURDIR)/share "$$test" || exit 1; done
 
 layers:
 	@scripts/layers
