@@ -67,7 +67,11 @@ $(LIBCX): $(call objects,$(DOMAINS:%=lib/%/*.c))
 $(BINARIES): $(BUILD)/cx-%: $$(call objects,tools/$$*/*.c) $(LIBCX)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(FIXTURES) $(LIBCX)
+# test_TOOL_part may use what is in tools/TOOL, all but its main: "TOOL/part.h".
+$(BUILD)/test/unit/%.o: CPPFLAGS += -Itools
+tool_of   = $(filter-out %/main.o,$(call objects,tools/$(word 2,$(subst _, ,$(1)))/*.c))
+
+$(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(FIXTURES) $$(call tool_of,$$*) $(LIBCX)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
@@ -113,7 +117,7 @@ fuzz-run: $(FUZZERS)
 
 # Each prints cmocka's own closing lines; the first failure ends it.
 unit: $(UNITS)
-	@for test in $(UNITS); do echo "$$test" && "$$test" || exit 1; done
+	@for test in $(UNITS); do echo "$$test" && CX_SHARE=$(CURDIR)/share "$$test" || exit 1; done
 
 layers:
 	@scripts/layers

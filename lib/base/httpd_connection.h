@@ -22,7 +22,7 @@ struct cx_httpd {
     bool stopping;        /* connections close after their answer */
     uint16_t port;
     size_t connection_count;
-    LIST_HEAD(, cx_connection) connections;
+    LIST_HEAD(cx_connection_list, cx_connection) connections;
 };
 
 struct cx_exchange {

@@ -94,6 +94,13 @@ void cx_free(void *owner)
     memcpy(owner, &memory, sizeof(memory));
 }
 
+void cx_free_secret(char **owner)
+{
+    if (*owner)
+        explicit_bzero(*owner, strlen(*owner));
+    cx_free(owner);
+}
+
 void cx_buffer_add(cx_buffer *buffer, const void *data, size_t size)
 {
     uint8_t *end = cx_buffer_reserve(buffer, size);

@@ -15,11 +15,11 @@
 #define CX_COUNT(array)            (sizeof(array) / sizeof((array)[0]))
 
 /* Hands an owner's value over: the owner is empty afterwards and its CX_AUTO frees nothing. */
-#define CX_TAKE(owner)                        \
-    __extension__({                           \
-        __typeof__(owner) taken_ = (owner);   \
-        (owner) = NULL;                       \
-        taken_;                               \
+#define CX_TAKE(owner)                      \
+    __extension__({                         \
+        __typeof__(owner) taken_ = (owner); \
+        (owner) = NULL;                     \
+        taken_;                             \
     })
 
 /* A view of bytes that somebody else owns. */
@@ -47,6 +47,8 @@ char *cx_format(const char *format, ...) CX_PRINTF(1, 2);
 
 /* owner is the address of a pointer: frees what it points to and sets it NULL. Runs twice. */
 void cx_free(void *owner);
+/* The same for a text that is secret: wipes it first. */
+void cx_free_secret(char **owner);
 
 void cx_buffer_add(cx_buffer *buffer, const void *data, size_t size);
 void cx_buffer_add_text(cx_buffer *buffer, const char *text);

@@ -18,6 +18,7 @@ enum {
     KILL_AFTER_MS = 2000, /* what a process group has between SIGTERM and SIGKILL */
     PIPE_AFTER_MS = 1000, /* how long what a command left running may hold its pipes */
     LOOK_MS = 200,        /* a signal between the look and the wait is noticed this much later */
+    LOOK_OFTEN_MS = 20,
     READ_SIZE = 64 * 1024,
     STATUS_OF_SIGNAL = 128,
 };
@@ -150,16 +151,21 @@ static bool spawn(const cx_proc_spec *spec, const struct pair *in, const struct 
     return true;
 }
 
-/* Exit status as shells give it. */
-static void reap(struct child *child)
+/* The exit status as shells give it. False: it runs on. */
+static bool reap(struct child *child)
 {
     int status = 0;
+    pid_t ended;
 
-    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
-        continue;
+    do
+        ended = waitpid(child->pid, &status, WNOHANG);
+    while (ended < 0 && errno == EINTR);
+    if (ended == 0)
+        return false;
     child->has_ended = true;
     child->result->status =
         WIFSIGNALED(status) ? STATUS_OF_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+    return true;
 }
 
 static bool start(const cx_proc_spec *spec, struct child *child, cx_err *err)
@@ -174,13 +180,7 @@ static bool start(const cx_proc_spec *spec, struct child *child, cx_err *err)
         return false;
     if (!spawn(spec, &in, &out, &errors, &child->pid, err))
         return false;
-    child->pid_fd = pidfd_open(child->pid, 0);
-    if (child->pid_fd < 0) {
-        cx_fail_errno(err, "watch %s", spec->argv[0]);
-        kill(-child->pid, SIGKILL);
-        reap(child);
-        return false;
-    }
+    child->pid_fd = pidfd_open(child->pid, 0); /* -1: a kernel without it, then we look often */
     child->in = take_fd(&in.ours);
     child->out = take_fd(&out.ours);
     child->errors = take_fd(&errors.ours);
@@ -238,10 +238,11 @@ static void wait_for_any(struct child *child)
         {.fd = child->has_ended ? -1 : child->pid_fd, .events = POLLIN},
     };
     int64_t left_ms = child->deadline_ms - cx_now_ms();
+    int look_ms = child->pid_fd >= 0 ? LOOK_MS : LOOK_OFTEN_MS;
 
     if (left_ms < 0)
         left_ms = 0;
-    if (poll(fds, CX_COUNT(fds), left_ms < LOOK_MS ? (int)left_ms : LOOK_MS) <= 0)
+    if (poll(fds, CX_COUNT(fds), left_ms < look_ms ? (int)left_ms : look_ms) < 0)
         return;
     if (fds[0].revents)
         feed(child);
@@ -249,8 +250,7 @@ static void wait_for_any(struct child *child)
         drain(&child->out, child->spec->output_max, &child->result->output);
     if (fds[2].revents)
         drain(&child->errors, child->spec->output_max, &child->result->errors);
-    if (fds[3].revents) {
-        reap(child);
+    if (!child->has_ended && (fds[3].revents || child->pid_fd < 0) && reap(child)) {
         cx_fd_close(&child->in);
         child->deadline_ms = cx_now_ms() + PIPE_AFTER_MS;
     }

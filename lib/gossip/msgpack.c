@@ -323,7 +323,9 @@ bool cx_msgpack_take_bytes(cx_bytes *rest, cx_bytes *value, cx_err *err)
         return false;
     if (token.kind != RAW && token.kind != BIN && token.kind != NIL)
         return unexpected("a byte string", err);
-    *value = cut(rest, token.kind == NIL ? 0 : token.number);
+    *value = (cx_bytes){0};
+    if (token.kind != NIL)
+        *value = cut(rest, token.number);
     return true;
 }
 

@@ -19,11 +19,11 @@ static void add_upper(cx_buffer *text, const char *word)
         cx_buffer_addf(text, "%c", toupper((unsigned char)*word));
 }
 
-/* A plugin's line ends at `|` or a newline: neither may come from a message. */
-static void add_message(cx_buffer *text, const char *message)
+/* A plugin's line ends at `|` or a newline, a label at a quote: none may come from a text. */
+static void add_text(cx_buffer *text, const char *from)
 {
-    for (; *message != '\0'; message++)
-        cx_buffer_addf(text, "%c", *message == '|' || *message == '\n' ? ' ' : *message);
+    for (; *from != '\0'; from++)
+        cx_buffer_addf(text, "%c", strchr("|\r\n\'", *from) != NULL ? ' ' : *from);
 }
 
 static void add_perfdata(cx_buffer *text, const json_t *check)
@@ -34,7 +34,9 @@ static void add_perfdata(cx_buffer *text, const json_t *check)
 
     if (!json_is_number(value))
         return;
-    cx_buffer_addf(text, " '%s%s%s'=%.10g%s", node_id, node_id[0] != '\0' ? "." : "",
+    cx_buffer_add_text(text, " '");
+    add_text(text, node_id);
+    cx_buffer_addf(text, "%s%s'=%.10g%s", node_id[0] != '\0' ? "." : "",
                    cx_json_text_or_empty(check, "name"), json_number_value(value),
                    strcmp(unit, "percent") == 0   ? "%"
                    : strcmp(unit, "seconds") == 0 ? "s"
@@ -58,7 +60,7 @@ void cx_health_nagios(const json_t *checks, cx_buffer *text)
         cx_buffer_addf(text, " - %zu checks", json_array_size(checks));
     else {
         cx_buffer_addf(text, " - %zu of %zu checks: ", bad, json_array_size(checks));
-        add_message(text, cx_json_text_or_empty(worst, "message"));
+        add_text(text, cx_json_text_or_empty(worst, "message"));
     }
     cx_buffer_add_text(text, " |");
     json_array_foreach (checks, i, check)
@@ -68,9 +70,10 @@ void cx_health_nagios(const json_t *checks, cx_buffer *text)
         if (status_of(check) == CX_HEALTH_OK)
             continue;
         add_upper(text, cx_health_word(status_of(check)));
-        cx_buffer_addf(text, " %s %s: ", cx_json_text_or_empty(check, "node_id"),
-                       cx_json_text_or_empty(check, "name"));
-        add_message(text, cx_json_text_or_empty(check, "message"));
+        cx_buffer_add_text(text, " ");
+        add_text(text, cx_json_text_or_empty(check, "node_id"));
+        cx_buffer_addf(text, " %s: ", cx_json_text_or_empty(check, "name"));
+        add_text(text, cx_json_text_or_empty(check, "message"));
         cx_buffer_add_text(text, "\n");
     }
 }

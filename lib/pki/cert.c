@@ -14,7 +14,7 @@
 #include "pki/openssl.h"
 #include "pki/san.h"
 
-enum { CERTS_MAX = 64, SERIAL_BYTES = 16 };
+enum { CERTS_MAX = 64, SERIAL_BYTES = 16, VALIDITY_MIN_MS = 1000 };
 
 static const char TRUST_DOMAIN[] = "spiffe://";
 
@@ -86,13 +86,6 @@ static bool sign(X509 *cert, EVP_PKEY *key)
     return X509_sign(cert, key, cx_digest_for(key)) > 0;
 }
 
-static bool check_validity(int64_t validity_ms, cx_err *err)
-{
-    if (validity_ms < 1000 || validity_ms > CX_CERT_VALIDITY_MAX_MS)
-        return cx_fail(err, CX_INVALID, "a validity of less than 1s or more than 100 years");
-    return true;
-}
-
 /* The text of a certificate's only URI. */
 static bool only_uri(X509 *cert, char uri[CX_URI_SIZE], cx_err *err)
 {
@@ -149,6 +142,13 @@ static bool read_pem(const char *path, cx_buffer *pem, cx_err *err)
     return cx_read_file(path, CX_CERTS_BYTES_MAX, pem, err);
 }
 
+bool cx_cert_check_validity(int64_t validity_ms, cx_err *err)
+{
+    if (validity_ms < VALIDITY_MIN_MS || validity_ms > CX_CERT_VALIDITY_MAX_MS)
+        return cx_fail(err, CX_INVALID, "a validity of less than 1s or more than 100 years");
+    return true;
+}
+
 bool cx_cert_make_ca(EVP_PKEY *key, const char *cluster, int64_t now_ms, int64_t validity_ms,
                      X509 **cert, cx_err *err)
 {
@@ -156,7 +156,7 @@ bool cx_cert_make_ca(EVP_PKEY *key, const char *cluster, int64_t now_ms, int64_t
     CX_AUTO(cx_free) char *uri = cx_format("%s%s", TRUST_DOMAIN, cluster);
     static const cx_list no_names = {0};
 
-    if (!cx_check_id("cluster", cluster, err) || !check_validity(validity_ms, err))
+    if (!cx_check_id("cluster", cluster, err) || !cx_cert_check_validity(validity_ms, err))
         return false;
     if (made == NULL || X509_set_version(made, X509_VERSION_3) != 1 || !set_serial(made) ||
         !set_validity(made, now_ms - CX_CERT_BACKDATE_MS, now_ms + validity_ms) ||
@@ -186,7 +186,7 @@ bool cx_cert_issue(X509 *ca, EVP_PKEY *ca_key, EVP_PKEY *key, const cx_cert_spec
     char uri[CX_URI_SIZE], end[CX_TIME_TEXT_SIZE];
 
     if (!cx_check_id(is_node ? "node id" : "operator", identity->name, err) ||
-        !check_validity(spec->validity_ms, err))
+        !cx_cert_check_validity(spec->validity_ms, err))
         return false;
     if (ca_end_ms <= spec->now_ms) {
         cx_fail(err, CX_CERT_EXPIRED, "the CA's certificate has expired on %s",

@@ -18,6 +18,8 @@ enum {
 };
 #define CX_CERT_VALIDITY_MAX_MS (INT64_C(100) * 366 * 24 * 60 * 60 * 1000)
 
+/* INVALID for a validity that no certificate of ours gets: under 1 second, over 100 years. */
+CX_MUST_CHECK bool cx_cert_check_validity(int64_t validity_ms, cx_err *err);
 /* A self-signed root for the cluster; its key is `key`. */
 CX_MUST_CHECK bool cx_cert_make_ca(EVP_PKEY *key, const char *cluster, int64_t now_ms,
                                    int64_t validity_ms, X509 **cert, cx_err *err);

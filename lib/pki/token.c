@@ -29,8 +29,8 @@ char *cx_token_text(const cx_token *token)
     json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", token->id, "cluster",
                              token->cluster, "node_id", token->node_id, "url", token->url,
                              "ca_sha256", token->ca_sha256, "secret", token->secret);
-    CX_AUTO(cx_passphrase_free) char *line = cx_json_line(json);
-    CX_AUTO(cx_passphrase_free) char *base64 = cx_base64url(cx_bytes_of(line));
+    CX_AUTO(cx_free_secret) char *line = cx_json_line(json);
+    CX_AUTO(cx_free_secret) char *base64 = cx_base64url(cx_bytes_of(line));
 
     return cx_format("%s%s", prefix, base64);
 }
@@ -65,7 +65,7 @@ static bool is_acceptable(const cx_token *token)
 bool cx_token_parse(const char *text, cx_token *token, cx_err *err)
 {
     CX_AUTO(cx_secret_free) cx_buffer bytes = {0};
-    CX_AUTO(cx_passphrase_free) char *base64 = NULL;
+    CX_AUTO(cx_free_secret) char *base64 = NULL;
     CX_AUTO(cx_json_free) json_t *json = NULL;
     cx_err ignored = {0};
 

@@ -26,7 +26,7 @@ typedef struct cx_token {
 
 /* A fresh id and secret; the caller fills the rest in. */
 void cx_token_generate(int64_t now_ms, cx_token *token);
-/* The token's text; the caller ends it with cx_passphrase_free, which wipes. */
+/* The token's text; the caller ends it with cx_free_secret, which wipes. */
 char *cx_token_text(const cx_token *token);
 /* TOKEN_INVALID for what is no token; nothing of the text is in the error. Surrounding white space
  * is skipped. */

@@ -455,7 +455,7 @@ static bool each_line(cx_bytes text, const char *name,
             char *line = cx_strndup((const char *)text.data, used);
             bool added = add(to, line, err);
 
-            cx_age_text_free(&line);
+            cx_free_secret(&line);
             if (!added)
                 return cx_wrap(err, "%s:%zu", name, number);
         }
@@ -572,13 +572,6 @@ void cx_age_generate(char **identity, char **recipient)
             *at = (char)(*at - 'a' + 'A');
     *recipient = cx_age_recipient_text(public);
     sodium_memzero(secret, sizeof secret);
-}
-
-void cx_age_text_free(char **owner)
-{
-    if (*owner)
-        sodium_memzero(*owner, strlen(*owner));
-    cx_free(owner);
 }
 
 char *cx_age_recipient_text(const uint8_t key[CX_AGE_KEY_SIZE])

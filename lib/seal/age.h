@@ -41,10 +41,9 @@ void cx_age_identities_free(cx_age_identities **owner);
 /* The recipients that belong to the identities. */
 void cx_age_recipients_of(const cx_age_identities *identities, cx_age_recipients *recipients);
 
-/* A new key pair. identity: "AGE-SECRET-KEY-1…" that the caller wipes (cx_age_text_free);
+/* A new key pair. identity: "AGE-SECRET-KEY-1…" that the caller wipes (cx_free_secret);
  * recipient: "age1…", caller owns. */
 void cx_age_generate(char **identity, char **recipient);
-void cx_age_text_free(char **owner); /* wipes, then frees */
 char *cx_age_recipient_text(const uint8_t key[CX_AGE_KEY_SIZE]);
 
 /* Appends the age file of plain to sealed. There must be a recipient. */

@@ -20,7 +20,7 @@ typedef struct cx_minisign_public {
 
 typedef struct cx_minisign_secret cx_minisign_secret;
 
-/* A new pair as the texts of the two files. The caller wipes secret_text (cx_age_text_free). */
+/* A new pair as the texts of the two files. The caller wipes secret_text (cx_free_secret). */
 void cx_minisign_generate(char **secret_text, char **public_text);
 
 /* PERMISSION when others may read the file; INVALID when it has a password. */

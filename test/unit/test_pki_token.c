@@ -24,7 +24,7 @@ static cx_token a_token(void)
 static void a_token_reads_back_as_it_was(void **state)
 {
     cx_token token = a_token(), back;
-    CX_AUTO(cx_passphrase_free) char *text = cx_token_text(&token);
+    CX_AUTO(cx_free_secret) char *text = cx_token_text(&token);
     CX_AUTO(cx_free) char *spaced = cx_format("  %s\n", text);
     cx_err err = {0};
 
@@ -45,7 +45,7 @@ static void two_tokens_share_no_secret(void **state)
 static void what_is_no_token_is_refused_without_a_word_of_it(void **state)
 {
     cx_token token = a_token(), back;
-    CX_AUTO(cx_passphrase_free) char *text = cx_token_text(&token);
+    CX_AUTO(cx_free_secret) char *text = cx_token_text(&token);
     cx_err err = {0};
 
     (void)state;

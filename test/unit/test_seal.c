@@ -45,7 +45,7 @@ static int tear_down(void **state)
     struct keys *keys = *state;
     cx_err err = {0};
 
-    cx_age_text_free(&keys->identity);
+    cx_free_secret(&keys->identity);
     cx_free(&keys->recipient);
     cx_age_identities_free(&keys->identities);
     assert_true(cx_remove_tree(keys->folder, &err));
@@ -122,7 +122,7 @@ static void a_cut_file_is_noticed_at_every_length(void **state)
 static void another_identity_is_refused_and_large_content_too(void **state)
 {
     struct keys *keys = *state;
-    CX_AUTO(cx_age_text_free) char *identity = NULL;
+    CX_AUTO(cx_free_secret) char *identity = NULL;
     CX_AUTO(cx_free) char *recipient = NULL;
     CX_AUTO(cx_age_identities_free) cx_age_identities *others = NULL;
     CX_AUTO(cx_buffer_free) cx_buffer sealed = {0};
@@ -238,7 +238,7 @@ static void a_passphrase_opens_what_it_sealed_and_no_other_does(void **state)
 static void minisign_verifies_ours_and_we_verify_its(void **state)
 {
     struct keys *keys = *state;
-    CX_AUTO(cx_age_text_free) char *secret_text = NULL;
+    CX_AUTO(cx_free_secret) char *secret_text = NULL;
     CX_AUTO(cx_free) char *public_text = NULL;
     CX_AUTO(cx_minisign_secret_free) cx_minisign_secret *secret = NULL;
     CX_AUTO(cx_free) char *secret_path = in(keys, "ours.key");

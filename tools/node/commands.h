@@ -1,0 +1,8 @@
+/* The commands of cx-node, one file each. */
+#pragma once
+
+#include "base/cli.h"
+
+extern const cx_command node_run;
+extern const cx_command node_status;
+extern const cx_command node_checkpoint;

@@ -1,0 +1,15 @@
+/* cx-node: the reference Caxton node. */
+#include "commands.h"
+
+static const cx_command *const commands[] = {
+    &node_run,
+    &node_status,
+    &node_checkpoint,
+    NULL,
+};
+
+int main(int argc, char **argv)
+{
+    return cx_tool_main("the reference Caxton node: agents, durable queues, management API",
+                        commands, argc, argv);
+}

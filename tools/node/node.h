@@ -1,0 +1,59 @@
+/* The node: one struct that owns all state of `cx-node run`. One loop, in whose thread everything here
+ * happens; only the storage thread writes to disk.
+ *
+ * From a message to its code: server.c (who may) -> send.c (read, route) -> queue.h (durable) ->
+ * agents.c (deliver, answer) -> waiters.c (tell the sender). */
+#pragma once
+
+#include "agents.h"
+#include "audit.h"
+#include "base/httpd.h"
+#include "config/config.h"
+#include "gossip_link.h"
+#include "outbox.h"
+#include "pki/tls.h"
+#include "registry.h"
+#include "router.h"
+#include "sampler.h"
+#include "waiters.h"
+#include "window.h"
+
+typedef enum node_state { NODE_ACTIVE, NODE_DRAINING, NODE_DRAINED, NODE_MAINTENANCE } node_state;
+
+typedef struct node_self {
+    struct event_base *loop;
+    cx_config *config;
+    cx_log log;
+    int lock_fd; /* of data_dir/node.lock */
+    char *data_dir;
+    node_state state;
+    bool stopping;
+    int64_t started_ms, started_wall_ms;
+
+    cx_tls *tls;
+    node_storage *storage;
+    node_audit *audit;
+    node_queue *queue;
+    node_registry *registry;
+    node_agents *agents;
+    cx_http_loop *http;
+    node_router *router;
+    node_outbox *outbox;
+    node_waiters *waiters;
+    node_gossip *gossip;
+    char *gossip_socket;
+    node_sampler *sampler;
+    cx_httpd *httpd;
+
+    node_latency latency;
+    node_rate rate;
+    node_histogram histogram;
+    uint64_t requests, refused;
+
+    struct event *cert_timer, *drain_timer;
+    cx_err cert_error; /* what the log knows about the certificate files */
+} node_self;
+
+const char *node_state_word(node_state state);
+/* What other nodes see of this one changed: the tags are told anew. */
+void node_changed(node_self *node);

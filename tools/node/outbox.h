@@ -1,0 +1,25 @@
+/* Outbox: what agents here send to agents elsewhere. A message waits in the lane `to:RECEIVER`, durably,
+ * until the node that hosts the receiver has it; a node that is away is tried again with back-off. */
+#pragma once
+
+#include "queue.h"
+#include "router.h"
+
+typedef struct node_outbox node_outbox;
+
+typedef struct node_outbox_options {
+    struct event_base *loop;
+    const cx_log *log;
+    node_queue *queue;
+    node_router *router;
+    const char *node_id;
+} node_outbox_options;
+
+node_outbox *node_outbox_open(const node_outbox_options *options);
+/* After the storage and the HTTP loop, so that nothing comes back to it. */
+void node_outbox_close(node_outbox **owner);
+bool node_outbox_owns(const char *lane); /* whether it is a lane `to:` */
+void node_outbox_queued(node_outbox *outbox, const char *lane);
+void node_outbox_stop(node_outbox *outbox); /* takes nothing more */
+/* Somebody is there again, or hosts something new: waiting lanes are tried now. */
+void node_outbox_wake(node_outbox *outbox);

@@ -1,0 +1,835 @@
+/* The embedded queue's writes. Each call is a job for the storage thread: `work` runs there and
+ * touches only the job and the database, `done` runs in the loop and keeps the counts. */
+#include "queue_sqlite.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/time.h"
+#include "timer.h"
+
+enum {
+    PURGE_MAX = 1000, /* rows in one go, so that accepting never waits long behind it */
+    PURGE_MS = 10000,
+    PURGE_AGAIN_MS = 100,
+};
+
+/* ---- counts, in the loop */
+
+static lane *lane_of(node_queue *queue, const char *name)
+{
+    lane *found = cx_map_get(queue->lanes, name);
+
+    if (found == NULL) {
+        found = cx_alloc(1, sizeof *found);
+        cx_map_put(queue->lanes, name, found);
+    }
+    return found;
+}
+
+/* Lanes `to:` are named by agents, so that an empty one must not stay for ever. */
+static void forget_empty(node_queue *queue, const char *name)
+{
+    lane *found = cx_map_get(queue->lanes, name);
+    const node_counts *counts = found == NULL ? NULL : &found->counts;
+
+    if (counts == NULL || found->accepting != 0 || counts->queued != 0 || counts->in_flight != 0 ||
+        counts->done != 0 || counts->failed != 0)
+        return;
+    cx_map_remove(queue->lanes, name);
+    cx_free(&found);
+}
+
+static int64_t *count_of(node_counts *counts, node_message_state state)
+{
+    switch (state) {
+    case NODE_QUEUED: return &counts->queued;
+    case NODE_IN_FLIGHT: return &counts->in_flight;
+    case NODE_DONE: return &counts->done;
+    case NODE_FAILED: return &counts->failed;
+    }
+    return NULL;
+}
+
+static void add(node_queue *queue, const char *name, node_message_state state, int64_t number)
+{
+    *count_of(&lane_of(queue, name)->counts, state) += number;
+    *count_of(&queue->sum, state) += number;
+}
+
+static void move(node_queue *queue, const char *name, node_message_state from,
+                 node_message_state to, int64_t number)
+{
+    add(queue, name, from, -number);
+    add(queue, name, to, number);
+}
+
+static void tell_queued(node_queue *queue, const char *name)
+{
+    if (queue->options.queued != NULL)
+        queue->options.queued(name, queue->options.arg);
+}
+
+/* ---- totals, in the storage thread and mirrored in the loop */
+
+static const struct {
+    const char *name;
+    size_t offset;
+} totals_table[] = {
+    {"accepted", offsetof(node_totals, accepted)},
+    {"processed", offsetof(node_totals, processed)},
+    {"failed", offsetof(node_totals, failed)},
+    {"duplicates", offsetof(node_totals, duplicates)},
+    {"forwarded", offsetof(node_totals, forwarded)},
+    {"retried", offsetof(node_totals, retried)},
+    {"purged", offsetof(node_totals, purged)},
+};
+
+static int64_t *total_at(node_totals *totals, size_t row)
+{
+    return (int64_t *)((char *)totals + totals_table[row].offset);
+}
+
+static bool write_totals(cx_db *db, node_totals *delta, cx_err *err)
+{
+    for (size_t i = 0; i < CX_COUNT(totals_table); i++) {
+        CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+        if (*total_at(delta, i) == 0)
+            continue;
+        if (!cx_db_prepare(db,
+                           "INSERT INTO counter (name, value) VALUES (?1, ?2)"
+                           " ON CONFLICT (name) DO UPDATE SET value = value + ?2",
+                           &statement, err))
+            return false;
+        cx_bind_text(statement, 1, totals_table[i].name);
+        cx_bind_int(statement, 2, *total_at(delta, i));
+        if (!cx_run_statement(statement, err))
+            return false;
+    }
+    return true;
+}
+
+static void add_totals(node_queue *queue, node_totals *delta)
+{
+    for (size_t i = 0; i < CX_COUNT(totals_table); i++)
+        *total_at(&queue->totals, i) += *total_at(delta, i);
+}
+
+/* ---- rows */
+
+bool queue_read_row(cx_statement *row, node_message *message, cx_err *err)
+{
+    node_message_state state;
+
+    if (!node_message_state_parse(cx_column_text(row, 2), &state, err))
+        return cx_wrap(err, "queues.db");
+    *message = (node_message){
+        .id = cx_strdup(cx_column_text(row, 0)),
+        .lane = cx_strdup(cx_column_text(row, 1)),
+        .state = state,
+        .receiver = cx_strdup(cx_column_text(row, 3)),
+        .sender = cx_strdup(cx_column_text(row, 4)),
+        .conversation_id = cx_strdup(cx_column_text(row, 5)),
+        .performative = cx_strdup(cx_column_text(row, 6)),
+        .content = cx_strdup(cx_column_text(row, 7)),
+        .reply = cx_strdup(cx_column_text(row, 8)),
+        .error = cx_strdup(cx_column_text(row, 9)),
+        .attempts = cx_column_int(row, 10),
+        .accepted_at_ms = cx_column_int(row, 11),
+        .started_at_ms = cx_column_int(row, 12),
+        .done_at_ms = cx_column_int(row, 13),
+        .hops = cx_strdup(cx_column_text(row, 14)),
+    };
+    return true;
+}
+
+static bool find_row(cx_db *db, const char *id, node_message *message, bool *found, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db, "SELECT " QUEUE_COLUMNS " FROM message WHERE id = ?", &statement, err))
+        return false;
+    cx_bind_text(statement, 1, id);
+    return cx_step(statement, found, err) && (!*found || queue_read_row(statement, message, err));
+}
+
+/* ---- accept */
+
+typedef struct accept_job {
+    node_job job;
+    node_queue *queue;
+    node_message *messages;
+    node_acceptance *results;
+    size_t count;
+    node_totals delta;
+    node_queue_accepted *done;
+    void *arg;
+} accept_job;
+
+static bool insert(cx_db *db, const node_message *message, bool *inserted, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db,
+                       "INSERT INTO message (id, lane, state, receiver, sender, conversation_id,"
+                       " performative, content, accepted_at, hops)"
+                       " VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, message->id);
+    cx_bind_text(statement, 2, message->lane);
+    cx_bind_text(statement, 3, message->receiver);
+    cx_bind_text(statement, 4, message->sender);
+    cx_bind_text(statement, 5, message->conversation_id);
+    cx_bind_text(statement, 6, message->performative);
+    cx_bind_text(statement, 7, message->content);
+    cx_bind_int(statement, 8, message->accepted_at_ms);
+    cx_bind_text(statement, 9, message->hops);
+    if (!cx_run_statement(statement, err))
+        return false;
+    *inserted = cx_db_changes(db) == 1;
+    return true;
+}
+
+static bool accept_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    accept_job *job = (accept_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+
+    job->delta = (node_totals){0};
+    for (size_t i = 0; i < job->count; i++) {
+        node_acceptance *result = &job->results[i];
+        bool inserted = false, found = false;
+
+        if (result->err.code != CX_OK)
+            continue;
+        node_message_free(&result->message);
+        result->duplicate = false;
+        if (!insert(db, &job->messages[i], &inserted, err))
+            return false;
+        if (inserted) {
+            job->delta.accepted++;
+            continue;
+        }
+        result->duplicate = true;
+        job->delta.duplicates++;
+        if (!find_row(db, job->messages[i].id, &result->message, &found, err))
+            return false;
+    }
+    return write_totals(db, &job->delta, err);
+}
+
+static void accept_done(node_job *base)
+{
+    accept_job *job = (accept_job *)base;
+    node_queue *queue = job->queue;
+
+    if (base->ok)
+        add_totals(queue, &job->delta);
+    for (size_t i = 0; i < job->count; i++) {
+        node_acceptance *result = &job->results[i];
+        const char *name = job->messages[i].lane;
+
+        if (result->err.code != CX_OK)
+            continue;
+        lane_of(queue, name)->accepting--;
+        if (!base->ok)
+            result->err = base->err;
+        else if (!result->duplicate)
+            add(queue, name, NODE_QUEUED, 1);
+    }
+    for (size_t i = 0; i < job->count; i++) {
+        node_acceptance *result = &job->results[i];
+
+        if (result->err.code == CX_OK && !result->duplicate)
+            result->message = job->messages[i];
+        else
+            node_message_free(&job->messages[i]);
+    }
+    /* What is told next may let a lane be taken from, so the counts are settled by now. */
+    for (size_t i = 0; i < job->count; i++)
+        if (job->results[i].err.code == CX_OK && !job->results[i].duplicate)
+            tell_queued(queue, job->results[i].message.lane);
+    job->done(job->results, job->count, job->arg);
+    for (size_t i = 0; i < job->count; i++)
+        node_message_free(&job->results[i].message);
+    cx_free(&job->results);
+    cx_free(&job->messages);
+    cx_free(&job);
+}
+
+void node_queue_accept(node_queue *queue, node_message *messages, size_t count,
+                       node_queue_accepted *done, void *arg)
+{
+    accept_job *job = cx_alloc(1, sizeof *job);
+
+    job->job = (node_job){
+        .work = accept_work, .done = accept_done, .database = NODE_QUEUES_DB, .durable = true};
+    job->queue = queue;
+    job->messages = messages;
+    job->results = cx_alloc(count, sizeof *job->results);
+    job->count = count;
+    job->done = done;
+    job->arg = arg;
+    for (size_t i = 0; i < count; i++) {
+        lane *target = lane_of(queue, messages[i].lane);
+
+        if (target->counts.queued + target->accepting >= queue->options.queue_max) {
+            cx_fail(&job->results[i].err, CX_BUSY, "%s: %lld messages are queued",
+                    messages[i].receiver, (long long)target->counts.queued);
+            cx_hint(&job->results[i].err, "try again when it has caught up");
+            continue;
+        }
+        target->accepting++;
+    }
+    node_storage_add(queue->storage, &job->job);
+}
+
+/* ---- take */
+
+typedef struct take_job {
+    node_job job;
+    node_queue *queue;
+    char *lane;
+    size_t limit;
+    int64_t now_ms;
+    node_message *messages;
+    size_t count;
+    node_queue_taken *done;
+    void *arg;
+} take_job;
+
+static bool mark_taken(cx_db *db, const node_message *message, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET state = 'in_flight', attempts = ?, started_at = ?"
+                       " WHERE id = ?",
+                       &statement, err))
+        return false;
+    cx_bind_int(statement, 1, message->attempts);
+    cx_bind_int(statement, 2, message->started_at_ms);
+    cx_bind_text(statement, 3, message->id);
+    return cx_run_statement(statement, err);
+}
+
+static bool take_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    take_job *job = (take_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    for (size_t i = 0; i < job->count; i++)
+        node_message_free(&job->messages[i]);
+    job->count = 0;
+    if (!cx_db_prepare(db,
+                       "SELECT " QUEUE_COLUMNS " FROM message"
+                       " WHERE lane = ? AND state = 'queued' ORDER BY seq LIMIT ?",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, job->lane);
+    cx_bind_int(statement, 2, (int64_t)job->limit);
+    while (job->count < job->limit) {
+        node_message *message = &job->messages[job->count];
+
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (!row)
+            break;
+        if (!queue_read_row(statement, message, err))
+            return false;
+        message->state = NODE_IN_FLIGHT;
+        message->attempts++;
+        message->started_at_ms = job->now_ms;
+        job->count++;
+    }
+    cx_statement_done(&statement); /* an index must not be walked while it is changed */
+    for (size_t i = 0; i < job->count; i++)
+        if (!mark_taken(db, &job->messages[i], err))
+            return false;
+    return true;
+}
+
+static void take_done(node_job *base)
+{
+    take_job *job = (take_job *)base;
+
+    if (base->ok && job->count > 0)
+        move(job->queue, job->lane, NODE_QUEUED, NODE_IN_FLIGHT, (int64_t)job->count);
+    job->done(job->messages, base->ok ? job->count : 0, base->ok ? NULL : &base->err, job->arg);
+    node_messages_free(job->messages, job->count);
+    cx_free(&job->lane);
+    cx_free(&job);
+}
+
+void node_queue_take(node_queue *queue, const char *lane_name, size_t limit, node_queue_taken *done,
+                     void *arg)
+{
+    take_job *job = cx_alloc(1, sizeof *job);
+
+    job->job = (node_job){.work = take_work, .done = take_done, .database = NODE_QUEUES_DB};
+    job->queue = queue;
+    job->lane = cx_strdup(lane_name);
+    job->limit = limit;
+    job->now_ms = cx_wall_ms();
+    job->messages = cx_alloc(limit, sizeof *job->messages);
+    job->done = done;
+    job->arg = arg;
+    node_storage_add(queue->storage, &job->job);
+}
+
+/* ---- finish */
+
+typedef struct finish_job {
+    node_job job;
+    node_queue *queue;
+    node_message_state state;
+    bool forwarded;
+    char *id, *lane, *reply, *error;
+    int64_t now_ms;
+    bool changed;
+    node_totals delta;
+    node_queue_changed *done;
+    void *arg;
+} finish_job;
+
+static bool finish_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    finish_job *job = (finish_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    job->delta = (node_totals){0};
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET state = ?, reply = ?, error = ?, done_at = ?"
+                       " WHERE id = ? AND state = 'in_flight'",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, node_message_state_word(job->state));
+    cx_bind_text(statement, 2, job->reply);
+    cx_bind_text(statement, 3, job->error);
+    if (job->state == NODE_QUEUED)
+        cx_bind_null(statement, 4);
+    else
+        cx_bind_int(statement, 4, job->now_ms);
+    cx_bind_text(statement, 5, job->id);
+    if (!cx_run_statement(statement, err))
+        return false;
+    job->changed = cx_db_changes(db) == 1;
+    if (!job->changed)
+        return true;
+    switch (job->state) {
+    case NODE_QUEUED: job->delta.retried = 1; break;
+    case NODE_FAILED: job->delta.failed = 1; break;
+    case NODE_DONE: *(job->forwarded ? &job->delta.forwarded : &job->delta.processed) = 1; break;
+    case NODE_IN_FLIGHT: break;
+    }
+    return write_totals(db, &job->delta, err);
+}
+
+static void finish_done(node_job *base)
+{
+    finish_job *job = (finish_job *)base;
+
+    if (base->ok && job->changed) {
+        move(job->queue, job->lane, NODE_IN_FLIGHT, job->state, 1);
+        add_totals(job->queue, &job->delta);
+        if (job->state == NODE_QUEUED)
+            tell_queued(job->queue, job->lane);
+    }
+    job->done(base->ok && job->changed, base->ok ? NULL : &base->err, job->arg);
+    cx_free(&job->id);
+    cx_free(&job->lane);
+    cx_free(&job->reply);
+    cx_free(&job->error);
+    cx_free(&job);
+}
+
+void node_queue_finish(node_queue *queue, const node_outcome *outcome, node_queue_changed *done,
+                       void *arg)
+{
+    finish_job *job = cx_alloc(1, sizeof *job);
+
+    assert(outcome->state != NODE_IN_FLIGHT);
+    job->job = (node_job){.work = finish_work,
+                          .done = finish_done,
+                          .database = NODE_QUEUES_DB,
+                          .durable = outcome->durable};
+    job->queue = queue;
+    job->state = outcome->state;
+    job->forwarded = outcome->forwarded;
+    job->id = cx_strdup(outcome->id);
+    job->lane = cx_strdup(outcome->lane);
+    job->reply = cx_strdup(outcome->reply);
+    job->error = cx_strdup(outcome->error);
+    job->now_ms = cx_wall_ms();
+    job->done = done;
+    job->arg = arg;
+    node_storage_add(queue->storage, &job->job);
+}
+
+/* ---- retry, move and drop */
+
+typedef struct change_job {
+    node_job job;
+    node_queue *queue;
+    char *id;    /* retry, move */
+    char *lane;  /* drop, move; of the message that is retried */
+    char *to;    /* move */
+    char *error; /* drop */
+    int64_t now_ms;
+    int64_t changed;
+    node_totals delta;
+    node_queue_changed *done;
+    void *arg;
+} change_job;
+
+static bool retry_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    change_job *job = (change_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    node_message message = {0};
+    bool found = false;
+
+    cx_free(&job->lane);
+    if (!find_row(db, job->id, &message, &found, err))
+        return false;
+    if (!found)
+        return cx_fail(err, CX_NOT_FOUND, "no such message: %s", job->id);
+    job->lane = cx_strdup(message.lane);
+    node_message_free(&message);
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET state = 'queued', attempts = 0, error = NULL,"
+                       " reply = NULL, started_at = NULL, done_at = NULL"
+                       " WHERE id = ? AND state = 'failed'",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, job->id);
+    if (!cx_run_statement(statement, err))
+        return false;
+    job->changed = cx_db_changes(db);
+    job->delta = (node_totals){.retried = job->changed};
+    return write_totals(db, &job->delta, err);
+}
+
+static bool move_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    change_job *job = (change_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET lane = ?, state = 'queued', attempts = 0,"
+                       " started_at = NULL WHERE id = ? AND state = 'in_flight'",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, job->to);
+    cx_bind_text(statement, 2, job->id);
+    if (!cx_run_statement(statement, err))
+        return false;
+    job->changed = cx_db_changes(db);
+    return true;
+}
+
+static bool drop_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    change_job *job = (change_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET state = 'failed', error = ?, done_at = ?"
+                       " WHERE lane = ? AND state = 'queued'",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, job->error);
+    cx_bind_int(statement, 2, job->now_ms);
+    cx_bind_text(statement, 3, job->lane);
+    if (!cx_run_statement(statement, err))
+        return false;
+    job->changed = cx_db_changes(db);
+    job->delta = (node_totals){.failed = job->changed};
+    return write_totals(db, &job->delta, err);
+}
+
+static void change_done(node_job *base, node_message_state from, node_message_state to)
+{
+    change_job *job = (change_job *)base;
+    const char *target = job->to != NULL ? job->to : job->lane;
+
+    if (base->ok && job->changed > 0) {
+        add(job->queue, job->lane, from, -job->changed);
+        add(job->queue, target, to, job->changed);
+        add_totals(job->queue, &job->delta);
+        if (to == NODE_QUEUED)
+            tell_queued(job->queue, target);
+        forget_empty(job->queue, job->lane);
+    }
+    job->done(base->ok && job->changed > 0, base->ok ? NULL : &base->err, job->arg);
+    cx_free(&job->id);
+    cx_free(&job->lane);
+    cx_free(&job->to);
+    cx_free(&job->error);
+    cx_free(&job);
+}
+
+static void retry_done(node_job *base)
+{
+    change_done(base, NODE_FAILED, NODE_QUEUED);
+}
+
+static void move_done(node_job *base)
+{
+    change_done(base, NODE_IN_FLIGHT, NODE_QUEUED);
+}
+
+static void drop_done(node_job *base)
+{
+    change_done(base, NODE_QUEUED, NODE_FAILED);
+}
+
+static change_job *new_change(node_queue *queue, node_queue_changed *done, void *arg)
+{
+    change_job *job = cx_alloc(1, sizeof *job);
+
+    job->job = (node_job){.database = NODE_QUEUES_DB, .durable = true};
+    job->queue = queue;
+    job->now_ms = cx_wall_ms();
+    job->done = done;
+    job->arg = arg;
+    return job;
+}
+
+void node_queue_retry(node_queue *queue, const char *id, node_queue_changed *done, void *arg)
+{
+    change_job *job = new_change(queue, done, arg);
+
+    job->job.work = retry_work;
+    job->job.done = retry_done;
+    job->id = cx_strdup(id);
+    node_storage_add(queue->storage, &job->job);
+}
+
+void node_queue_move(node_queue *queue, const char *id, const char *from, const char *to,
+                     node_queue_changed *done, void *arg)
+{
+    change_job *job = new_change(queue, done, arg);
+
+    job->job.work = move_work;
+    job->job.done = move_done;
+    job->id = cx_strdup(id);
+    job->lane = cx_strdup(from);
+    job->to = cx_strdup(to);
+    node_storage_add(queue->storage, &job->job);
+}
+
+void node_queue_drop(node_queue *queue, const char *lane_name, const char *error,
+                     node_queue_changed *done, void *arg)
+{
+    change_job *job = new_change(queue, done, arg);
+
+    job->job.work = drop_work;
+    job->job.done = drop_done;
+    job->lane = cx_strdup(lane_name);
+    job->error = cx_strdup(error);
+    node_storage_add(queue->storage, &job->job);
+}
+
+/* ---- purge */
+
+typedef struct purge_job {
+    node_job job;
+    node_queue *queue;
+    int64_t before_ms;
+    struct purged {
+        char *lane;
+        bool failed;
+    } rows[PURGE_MAX];
+    size_t count;
+    node_totals delta;
+} purge_job;
+
+static bool purge_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    purge_job *job = (purge_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    for (size_t i = 0; i < job->count; i++)
+        cx_free(&job->rows[i].lane);
+    job->count = 0;
+    if (!cx_db_prepare(db,
+                       "DELETE FROM message WHERE seq IN (SELECT seq FROM message"
+                       " WHERE done_at IS NOT NULL AND done_at < ? ORDER BY done_at LIMIT ?)"
+                       " RETURNING lane, state",
+                       &statement, err))
+        return false;
+    cx_bind_int(statement, 1, job->before_ms);
+    cx_bind_int(statement, 2, PURGE_MAX);
+    for (;;) {
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (!row || job->count == PURGE_MAX)
+            break;
+        job->rows[job->count++] = (struct purged){
+            cx_strdup(cx_column_text(statement, 0)),
+            strcmp(cx_column_text(statement, 1), node_message_state_word(NODE_FAILED)) == 0};
+    }
+    job->delta = (node_totals){.purged = (int64_t)job->count};
+    cx_statement_done(&statement);
+    return write_totals(db, &job->delta, err);
+}
+
+static void purge_done(node_job *base)
+{
+    purge_job *job = (purge_job *)base;
+    node_queue *queue = job->queue;
+
+    for (size_t i = 0; i < job->count; i++) {
+        if (base->ok) {
+            add(queue, job->rows[i].lane, job->rows[i].failed ? NODE_FAILED : NODE_DONE, -1);
+            forget_empty(queue, job->rows[i].lane);
+        }
+        cx_free(&job->rows[i].lane);
+    }
+    if (base->ok)
+        add_totals(queue, &job->delta);
+    node_timer_set(queue->purge_timer, job->count == PURGE_MAX ? PURGE_AGAIN_MS : PURGE_MS);
+    cx_free(&job);
+}
+
+static void on_purge(evutil_socket_t fd, short what, void *arg)
+{
+    node_queue *queue = arg;
+    purge_job *job = cx_alloc(1, sizeof *job);
+
+    (void)fd;
+    (void)what;
+    job->job = (node_job){.work = purge_work, .done = purge_done, .database = NODE_QUEUES_DB};
+    job->queue = queue;
+    job->before_ms = cx_wall_ms() - queue->options.retention_ms;
+    node_storage_add(queue->storage, &job->job);
+}
+
+/* ---- open */
+
+static bool load_counts(node_queue *queue, cx_db *db, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    node_message_state state;
+    bool row = false;
+
+    if (!cx_db_prepare(db, "SELECT lane, state, count(*) FROM message GROUP BY lane, state",
+                       &statement, err))
+        return false;
+    for (;;) {
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (!row)
+            return true;
+        if (!node_message_state_parse(cx_column_text(statement, 1), &state, err))
+            return cx_wrap(err, "queues.db");
+        add(queue, cx_column_text(statement, 0), state, cx_column_int(statement, 2));
+    }
+}
+
+static bool load_totals(node_queue *queue, cx_db *db, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    if (!cx_db_prepare(db, "SELECT name, value FROM counter", &statement, err))
+        return false;
+    for (;;) {
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (!row)
+            return true;
+        for (size_t i = 0; i < CX_COUNT(totals_table); i++)
+            if (strcmp(totals_table[i].name, cx_column_text(statement, 0)) == 0)
+                *total_at(&queue->totals, i) = cx_column_int(statement, 1);
+    }
+}
+
+bool node_queue_open(struct event_base *loop, node_storage *storage,
+                     const node_queue_options *options, node_queue **result, cx_err *err)
+{
+    CX_AUTO(node_queue_close) node_queue *queue = cx_alloc(1, sizeof *queue);
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+
+    queue->storage = storage;
+    queue->options = *options;
+    queue->lanes = cx_map_open();
+    queue->purge_timer = evtimer_new(loop, on_purge, queue);
+    if (queue->purge_timer == NULL)
+        return cx_fail(err, CX_INTERNAL, "no timer for the queue");
+    if (!cx_db_exec(db, "UPDATE message SET state = 'queued' WHERE state = 'in_flight'", err) ||
+        !load_counts(queue, db, err) || !load_totals(queue, db, err))
+        return false;
+    node_timer_set(queue->purge_timer, PURGE_AGAIN_MS);
+    *result = CX_TAKE(queue);
+    return true;
+}
+
+void node_queue_close(node_queue **owner)
+{
+    node_queue *queue = *owner;
+    size_t cursor = 0;
+    void *value = NULL;
+
+    if (queue == NULL)
+        return;
+    if (queue->purge_timer != NULL)
+        event_free(queue->purge_timer);
+    while (cx_map_next(queue->lanes, &cursor, NULL, &value))
+        cx_free(&value);
+    cx_map_close(&queue->lanes);
+    cx_free(owner);
+}
+
+void node_queue_set_limits(node_queue *queue, int64_t queue_max, int64_t retention_ms)
+{
+    queue->options.queue_max = queue_max;
+    queue->options.retention_ms = retention_ms;
+}
+
+node_counts node_queue_counts(const node_queue *queue, const char *lane_name)
+{
+    const lane *found = cx_map_get(queue->lanes, lane_name);
+
+    return found == NULL ? (node_counts){0} : found->counts;
+}
+
+bool node_queue_is_empty(const node_queue *queue, const char *lane_name)
+{
+    const lane *found = cx_map_get(queue->lanes, lane_name);
+
+    return found == NULL ||
+           (found->accepting == 0 && found->counts.queued == 0 && found->counts.in_flight == 0);
+}
+
+node_counts node_queue_sum(const node_queue *queue)
+{
+    return queue->sum;
+}
+
+node_totals node_queue_totals(const node_queue *queue)
+{
+    return queue->totals;
+}
+
+bool node_queue_next(const node_queue *queue, size_t *cursor, const char **lane_name,
+                     node_counts *counts)
+{
+    void *value = NULL;
+
+    if (!cx_map_next(queue->lanes, cursor, lane_name, &value))
+        return false;
+    *counts = ((const lane *)value)->counts;
+    return true;
+}

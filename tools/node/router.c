@@ -1,0 +1,555 @@
+#include "router.h"
+
+#include <string.h>
+
+#include "backoff.h"
+#include "base/map.h"
+#include "base/rendezvous.h"
+#include "base/text.h"
+#include "base/time.h"
+#include "timer.h"
+
+enum {
+    REGISTRY_MAX = 8 * 1024 * 1024, /* bytes of a peer's registry */
+    FETCH_MS = 2000,
+    CONNECT_MS = 1000,
+    RETRY_FIRST_MS = 500,
+    RETRY_MAX_MS = 30000,
+    REFRESH_PAUSE_MS = 1000, /* strangers' names must not make us ask the cluster all the time */
+    ANSWER_MAX = 4 * 1024 * 1024,
+};
+
+typedef struct peer {
+    node_router *router;
+    char *node_id, *api;
+    bool alive;
+    int64_t revision; /* what its tag says */
+    int64_t fetched;  /* the revision of `agents`; -1: none */
+    json_t *agents;   /* array of the registry's entries, or NULL */
+    bool fetching;
+    bool seen; /* in the members' list that is being read */
+    struct event *retry_timer;
+    node_backoff backoff;
+} peer;
+
+typedef struct refresh {
+    struct refresh *next;
+    node_router *router;
+    struct event *timer;
+    void (*done)(void *arg);
+    void *arg;
+} refresh;
+
+struct node_router {
+    node_router_options options;
+    cx_map *peers;
+    /* Where an agent's id leads: a list of peers' ids (JSON array), rebuilt when a registry changes. */
+    json_t *hosts;
+    refresh *refreshes;
+    int64_t refreshed_ms;
+    size_t fetches;
+    bool stopping;
+};
+
+/* ---- what peers host */
+
+static void rebuild_hosts(node_router *router)
+{
+    size_t cursor = 0, i;
+    void *value = NULL;
+    const json_t *entry;
+
+    json_object_clear(router->hosts);
+    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
+        const peer *each = value;
+
+        json_array_foreach (each->agents, i, entry) {
+            const char *id = cx_json_text_or_empty(entry, "id");
+            json_t *nodes = json_object_get(router->hosts, id);
+
+            if (nodes == NULL) {
+                nodes = json_array();
+                json_object_set_new(router->hosts, id, nodes);
+            }
+            json_array_append_new(nodes, json_string(each->node_id));
+        }
+    }
+}
+
+static bool is_registry(const json_t *registry, const char *node_id, cx_err *err)
+{
+    const json_t *agents = json_object_get(registry, "agents");
+    const json_t *entry;
+    size_t i;
+
+    if (strcmp(cx_json_text_or_empty(registry, "node_id"), node_id) != 0 || !json_is_array(agents))
+        return cx_fail(err, CX_PROTOCOL, "%s: its registry has another shape", node_id);
+    json_array_foreach (agents, i, entry)
+        if (!json_is_object(entry) ||
+            !cx_check_id("agent id", cx_json_text_or_empty(entry, "id"), err))
+            return cx_fail(err, CX_PROTOCOL, "%s: agents[%zu] of its registry is none", node_id, i);
+    return true;
+}
+
+static void end_refresh(node_router *router, refresh *ended)
+{
+    refresh **at = &router->refreshes;
+
+    while (*at != ended)
+        at = &(*at)->next;
+    *at = ended->next;
+    event_free(ended->timer);
+    ended->done(ended->arg);
+    cx_free(&ended);
+}
+
+static void on_refresh_timeout(evutil_socket_t fd, short what, void *arg)
+{
+    refresh *late = arg;
+
+    (void)fd;
+    (void)what;
+    end_refresh(late->router, late);
+}
+
+static void tell_refreshed(node_router *router)
+{
+    if (router->fetches > 0)
+        return;
+    router->refreshed_ms = cx_now_ms();
+    while (router->refreshes != NULL)
+        end_refresh(router, router->refreshes);
+}
+
+typedef struct fetch {
+    node_router *router;
+    char *node_id; /* the peer may be forgotten meanwhile */
+    char *url;
+    cx_tls_peer tls;
+} fetch;
+
+static void fetch_registry(peer *from);
+
+static bool take_registry(peer *from, const cx_http_answer *answer, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *registry = NULL;
+
+    if (answer->status == 0) {
+        *err = answer->error;
+        return false;
+    }
+    if (!cx_json_parse(cx_buffer_bytes(&answer->body), REGISTRY_MAX, from->node_id, &registry, err))
+        return false;
+    if (answer->status != 200)
+        return cx_err_from_json(registry, err);
+    if (!is_registry(registry, from->node_id, err))
+        return false;
+    cx_json_free(&from->agents);
+    from->agents = json_incref(json_object_get(registry, "agents"));
+    from->fetched = json_integer_value(json_object_get(registry, "revision"));
+    rebuild_hosts(from->router);
+    return true;
+}
+
+static void on_fetched(cx_http_answer *answer, void *arg)
+{
+    fetch *ended = arg;
+    node_router *router = ended->router;
+    peer *from = cx_map_get(router->peers, ended->node_id);
+    cx_err err;
+    uint32_t random = 0;
+
+    router->fetches--;
+    if (from != NULL) {
+        from->fetching = false;
+        if (take_registry(from, answer, &err)) {
+            node_backoff_reset(&from->backoff);
+            if (from->revision > from->fetched) /* it changed while we read */
+                fetch_registry(from);
+        } else {
+            if (ended->tls.error.code != CX_OK)
+                err = ended->tls.error;
+            cx_wrap(&err, "registry of %s", from->node_id);
+            cx_log_error(router->options.log, CX_WARN, "registry_fetch_failed", &err);
+            cx_random(&random, sizeof random);
+            node_timer_set(from->retry_timer, node_backoff_after(&from->backoff, 0, random));
+        }
+    }
+    cx_free(&ended->node_id);
+    cx_free(&ended->url);
+    cx_free(&ended);
+    tell_refreshed(router);
+}
+
+static void fetch_registry(peer *from)
+{
+    node_router *router = from->router;
+    fetch *started;
+
+    if (from->fetching || !from->alive || from->api == NULL || router->stopping)
+        return;
+    event_del(from->retry_timer);
+    started = cx_alloc(1, sizeof *started);
+    started->router = router;
+    started->node_id = cx_strdup(from->node_id);
+    started->url = cx_format("https://%s/api/v1/registry", from->api);
+    started->tls = (cx_tls_peer){.tls = router->options.tls, .node_id = started->node_id};
+    from->fetching = true;
+    router->fetches++;
+    cx_http_loop_start(router->options.http,
+                       &(cx_http_request){.url = started->url,
+                                          .answer_max = REGISTRY_MAX,
+                                          .timeout_ms = FETCH_MS,
+                                          .connect_timeout_ms = CONNECT_MS,
+                                          .tls_hook = cx_tls_client_hook,
+                                          .tls_arg = &started->tls},
+                       on_fetched, started);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+    peer *from = arg;
+
+    (void)fd;
+    (void)what;
+    if (from->revision != from->fetched)
+        fetch_registry(from);
+}
+
+/* ---- members */
+
+static void free_peer(peer *gone)
+{
+    event_free(gone->retry_timer);
+    cx_json_free(&gone->agents);
+    cx_free(&gone->node_id);
+    cx_free(&gone->api);
+    cx_free(&gone);
+}
+
+static peer *peer_of(node_router *router, const char *node_id)
+{
+    peer *found = cx_map_get(router->peers, node_id);
+
+    if (found != NULL)
+        return found;
+    found = cx_alloc(1, sizeof *found);
+    found->router = router;
+    found->node_id = cx_strdup(node_id);
+    found->fetched = -1;
+    found->retry_timer = evtimer_new(router->options.loop, on_retry, found);
+    found->backoff = (node_backoff){
+        .first_ms = RETRY_FIRST_MS, .max_ms = RETRY_MAX_MS, .healthy_ms = RETRY_MAX_MS};
+    cx_map_put(router->peers, node_id, found);
+    return found;
+}
+
+static void take_member(node_router *router, const json_t *member)
+{
+    const char *node_id = cx_json_text_or_empty(member, "node_id");
+    const char *status = cx_json_text_or_empty(member, "status");
+    const json_t *tags = json_object_get(member, "tags");
+    const char *api = cx_json_text_or_empty(tags, "api");
+    const char *revision = cx_json_text_or_empty(tags, "rev");
+    cx_err err;
+    peer *seen;
+
+    if (strcmp(node_id, router->options.node_id) == 0 || !cx_check_id("node", node_id, &err) ||
+        api[0] == '\0')
+        return;
+    seen = peer_of(router, node_id);
+    seen->seen = true;
+    if (seen->api == NULL || strcmp(seen->api, api) != 0) {
+        cx_free(&seen->api);
+        seen->api = cx_strdup(api);
+        seen->fetched = -1;
+    }
+    seen->alive = strcmp(status, "alive") == 0 || strcmp(status, "suspect") == 0;
+    seen->revision = (int64_t)strtoll(revision, NULL, 10);
+    if (seen->alive && seen->revision != seen->fetched)
+        fetch_registry(seen);
+}
+
+/* Those whom nobody lists any more are forgotten; those that failed or left are away. */
+static void forget_unseen(node_router *router)
+{
+    CX_AUTO(cx_list_free) cx_list gone = {0};
+    size_t cursor = 0;
+    void *value = NULL;
+
+    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
+        peer *each = value;
+
+        if (!each->seen)
+            cx_list_add(&gone, each->node_id);
+        each->seen = false;
+    }
+    for (size_t i = 0; i < gone.count; i++)
+        free_peer(cx_map_remove(router->peers, gone.items[i]));
+    if (gone.count > 0)
+        rebuild_hosts(router);
+}
+
+/* ---- finding */
+
+static node_target find_agent(const node_router *router, const char *id)
+{
+    const node_agent *own = node_agents_find(router->options.agents, id);
+    const json_t *nodes = json_object_get(router->hosts, id);
+    const json_t *node;
+    node_target target = {.kind = NODE_TARGET_UNKNOWN};
+    size_t i;
+
+    if (own != NULL)
+        return (node_target){.kind = NODE_TARGET_LOCAL, .agent = node_agent_spec(own)->id};
+    json_array_foreach (nodes, i, node) {
+        const peer *host = cx_map_get(router->peers, json_string_value(node));
+
+        if (host == NULL)
+            continue;
+        if (host->alive)
+            return (node_target){.kind = NODE_TARGET_PEER, .agent = id, .node = host->node_id};
+        target = (node_target){.kind = NODE_TARGET_AWAY, .node = host->node_id};
+    }
+    return target;
+}
+
+/* Candidates for a capability, each named NODE/AGENT. */
+typedef struct candidates {
+    cx_list names;
+    node_target *targets;
+    size_t capacity;
+} candidates;
+
+static void add_candidate(candidates *list, const char *node_id, node_target target)
+{
+    if (list->names.count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 16 : list->capacity * 2;
+        list->targets = cx_realloc(list->targets, list->capacity, sizeof *list->targets);
+    }
+    list->targets[list->names.count] = target;
+    cx_list_take(&list->names, cx_format("%s/%s", node_id, target.agent));
+}
+
+static bool names_capability(const json_t *entry, const char *capability)
+{
+    const json_t *each;
+    size_t i;
+
+    json_array_foreach (json_object_get(entry, "capabilities"), i, each)
+        if (json_is_string(each) && strcmp(json_string_value(each), capability) == 0)
+            return true;
+    return false;
+}
+
+static void add_own(const node_router *router, const char *capability, candidates *list)
+{
+    size_t cursor = 0;
+    const node_agent *agent;
+
+    while ((agent = node_agents_next(router->options.agents, &cursor)) != NULL) {
+        const node_spec *spec = node_agent_spec(agent);
+
+        if (!node_agent_is_suspended(agent) && cx_list_has(&spec->capabilities, capability))
+            add_candidate(list, router->options.node_id,
+                          (node_target){.kind = NODE_TARGET_LOCAL, .agent = spec->id});
+    }
+}
+
+static void add_peers(const node_router *router, const char *capability, candidates *list)
+{
+    size_t cursor = 0, i;
+    void *value = NULL;
+    const json_t *entry;
+
+    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
+        const peer *host = value;
+
+        if (!host->alive)
+            continue;
+        json_array_foreach (host->agents, i, entry)
+            if (names_capability(entry, capability) &&
+                strcmp(cx_json_text_or_empty(entry, "state"), "suspended") != 0)
+                add_candidate(list, host->node_id,
+                              (node_target){.kind = NODE_TARGET_PEER,
+                                            .agent = cx_json_text_or_empty(entry, "id"),
+                                            .node = host->node_id});
+    }
+}
+
+static node_target find_capability(const node_router *router, const char *capability,
+                                   const char *key)
+{
+    candidates list = {0};
+    node_target target = {.kind = NODE_TARGET_UNKNOWN};
+
+    add_own(router, capability, &list);
+    add_peers(router, capability, &list);
+    if (list.names.count > 0)
+        target = list.targets[cx_rendezvous(key, (const char *const *)list.names.items,
+                                            list.names.count)];
+    cx_list_free(&list.names);
+    cx_free(&list.targets);
+    return target;
+}
+
+/* ---- forwarding */
+
+typedef struct forwarding {
+    char *url, *node_id, *content_type;
+    cx_tls_peer tls;
+    node_forwarded *done;
+    void *arg;
+} forwarding;
+
+static void on_forwarded(cx_http_answer *answer, void *arg)
+{
+    forwarding *ended = arg;
+
+    if (answer->status == 0 && ended->tls.error.code != CX_OK)
+        answer->error = ended->tls.error;
+    ended->done(answer, ended->arg);
+    cx_free(&ended->url);
+    cx_free(&ended->node_id);
+    cx_free(&ended->content_type);
+    cx_free(&ended);
+}
+
+/* ---- public */
+
+node_router *node_router_open(const node_router_options *options)
+{
+    node_router *router = cx_alloc(1, sizeof *router);
+
+    router->options = *options;
+    router->peers = cx_map_open();
+    router->hosts = json_object();
+    router->refreshed_ms = -REFRESH_PAUSE_MS;
+    return router;
+}
+
+void node_router_stop(node_router *router)
+{
+    router->stopping = true;
+}
+
+void node_router_close(node_router **owner)
+{
+    node_router *router = *owner;
+    size_t cursor = 0;
+    void *value = NULL;
+
+    if (router == NULL)
+        return;
+    while (router->refreshes != NULL)
+        end_refresh(router, router->refreshes);
+    while (cx_map_next(router->peers, &cursor, NULL, &value))
+        free_peer(value);
+    cx_map_close(&router->peers);
+    cx_json_free(&router->hosts);
+    cx_free(owner);
+}
+
+void node_router_members(node_router *router, const json_t *members)
+{
+    const json_t *member;
+    size_t i;
+
+    if (members == NULL)
+        return;
+    json_array_foreach (json_object_get(members, "members"), i, member)
+        take_member(router, member);
+    forget_unseen(router);
+}
+
+node_target node_router_find(const node_router *router, const char *receiver, const char *key)
+{
+    const char *capability = node_capability_of(receiver);
+
+    return capability == NULL ? find_agent(router, receiver)
+                              : find_capability(router, capability, key);
+}
+
+void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg)
+{
+    size_t cursor = 0;
+    void *value = NULL;
+    refresh *added;
+
+    if (router->stopping ||
+        (cx_now_ms() - router->refreshed_ms < REFRESH_PAUSE_MS && router->refreshes == NULL)) {
+        done(arg);
+        return;
+    }
+    if (router->refreshes == NULL)
+        while (cx_map_next(router->peers, &cursor, NULL, &value))
+            fetch_registry(value);
+    if (router->fetches == 0) {
+        done(arg);
+        return;
+    }
+    added = cx_alloc(1, sizeof *added);
+    added->router = router;
+    added->done = done;
+    added->arg = arg;
+    added->timer = evtimer_new(router->options.loop, on_refresh_timeout, added);
+    node_timer_set(added->timer, NODE_REFRESH_MS);
+    added->next = router->refreshes;
+    router->refreshes = added;
+}
+
+void node_router_forward(node_router *router, const node_forward *forward, node_forwarded *done,
+                         void *arg)
+{
+    const peer *host = cx_map_get(router->peers, forward->node);
+    forwarding *started;
+    const char *headers[3] = {NULL};
+
+    if (host == NULL || host->api == NULL || router->stopping) {
+        cx_http_answer answer = {0};
+
+        cx_fail(&answer.error, CX_UNAVAILABLE, "%s is not there any more", forward->node);
+        done(&answer, arg);
+        return;
+    }
+    started = cx_alloc(1, sizeof *started);
+    started->url = cx_format("https://%s/api/v1/messages%s", host->api, forward->query);
+    started->node_id = cx_strdup(host->node_id);
+    started->content_type = cx_format("Content-Type: %s", forward->content_type);
+    started->tls = (cx_tls_peer){.tls = router->options.tls, .node_id = started->node_id};
+    started->done = done;
+    started->arg = arg;
+    headers[0] = started->content_type;
+    headers[1] = "X-Cx-Forwarded: 1";
+    cx_http_loop_start(router->options.http,
+                       &(cx_http_request){.method = "POST",
+                                          .url = started->url,
+                                          .headers = headers,
+                                          .body = forward->body,
+                                          .answer_max = ANSWER_MAX,
+                                          .timeout_ms = forward->timeout_ms,
+                                          .connect_timeout_ms = CONNECT_MS,
+                                          .tls_hook = cx_tls_client_hook,
+                                          .tls_arg = &started->tls},
+                       on_forwarded, started);
+}
+
+json_t *node_router_to_json(const node_router *router)
+{
+    json_t *peers = json_array();
+    size_t cursor = 0;
+    void *value = NULL;
+
+    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
+        const peer *each = value;
+
+        json_array_append_new(
+            peers,
+            json_pack("{s:s, s:o, s:b, s:I, s:I, s:I, s:b}", "node_id", each->node_id, "api_addr",
+                      cx_json_text(each->api == NULL ? "" : each->api), "alive", each->alive,
+                      "revision", (json_int_t)each->revision, "fetched_revision",
+                      (json_int_t)each->fetched, "agents",
+                      (json_int_t)json_array_size(each->agents), "fetching", each->fetching));
+    }
+    return peers;
+}
