@@ -39,7 +39,7 @@ bool cx_agent_selected(const json_t *agent, const cx_agent_selection *selection,
 double cx_agent_slowness_ms(const json_t *agent)
 {
     double p99 = number_at(json_object_get(agent, "latency_ms"), "p99");
-    double oldest = number_at(agent, "in_flight_seconds") * 1000;
+    double oldest = number_at(agent, "oldest_in_flight_seconds") * 1000;
 
     return p99 > oldest ? p99 : oldest;
 }

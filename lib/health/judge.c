@@ -176,11 +176,19 @@ static char *spoken(double value, const char *unit)
     if (strcmp(unit, "percent") == 0)
         return cx_format("%.1f%%", value);
     if (strcmp(unit, "seconds") != 0)
-        return cx_format("%.0f %s", value, unit);
+        return cx_format("%.0f", value);
     for (size_t i = 0; i < CX_COUNT(scales); i++)
         if (fabs(value) >= 2 * scales[i].seconds)
             return cx_format("%.1f %s", value / scales[i].seconds, scales[i].word);
     return cx_format("%.3g s", value);
+}
+
+/* Counts are integers. */
+static json_t *figure_of(double value, const char *unit)
+{
+    bool is_count = strcmp(unit, "percent") != 0 && strcmp(unit, "seconds") != 0;
+
+    return is_count && fabs(value) < 1e15 ? json_integer((json_int_t)value) : cx_json_figure(value);
 }
 
 void cx_judge(const cx_health_policy *policy, cx_judged about, double value, double symbol_value,
@@ -203,8 +211,8 @@ void cx_judge(const cx_health_policy *policy, cx_judged about, double value, dou
                            : rule->warning.threshold);
     if (detail != NULL && detail[0] != '\0')
         cx_buffer_addf(&message, " (%s)", detail);
-    cx_judge_as(policy, about, cx_json_figure(value), rule->healthy.threshold, health,
-                (const char *)message.data, checks);
+    cx_judge_as(policy, about, figure_of(value, known[about.kind].unit), rule->healthy.threshold,
+                health, (const char *)message.data, checks);
 }
 
 void cx_judge_as(const cx_health_policy *policy, cx_judged about, json_t *value,

@@ -21,7 +21,7 @@ AGENT='def agent($id; $more): {id: $id, node_id: "node-1", state: "running", pri
 
 three_agents() {
     echo "$AGENT"'{agents: [agent("echo"; {}), agent("low"; {priority: "low"}),
-        agent("stuck"; {in_flight: 1, in_flight_seconds: 90, last_active: "2020-01-01T00:00:00Z"})], count: 3}'
+        agent("stuck"; {in_flight: 1, oldest_in_flight_seconds: 90, last_active: "2020-01-01T00:00:00Z"})], count: 3}'
 }
 
 # ---- what cannot be asked
@@ -200,7 +200,7 @@ start_with() {
     start_fake "$(
         jq -n --arg verb "$1" --arg state "$2" "$AGENT"'
             def listed: [agent("echo"; {}), agent("low"; {priority: "low"}),
-                agent("busy"; {in_flight: 1, in_flight_seconds: 90, state: "suspended"})];
+                agent("busy"; {in_flight: 1, oldest_in_flight_seconds: 90, state: "suspended"})];
             {"GET /api/v1/agents": {json: {agents: listed, count: 3}}}
             + (listed | map({
                 "POST /api/v1/agents/\(.id)/\($verb)": {json: {changed: true, agent: (. + {state: "starting"})}},

@@ -57,7 +57,7 @@ static void all_that_is_asked_for_must_hold(void **state)
          true},
         {"slow since it hangs",
          {.slow_threshold_ms = 10000},
-         "{\"id\":\"x\",\"latency_ms\":{\"p99\":null},\"in_flight_seconds\":11}",
+         "{\"id\":\"x\",\"latency_ms\":{\"p99\":null},\"oldest_in_flight_seconds\":11}",
          true},
         {"fast", {.slow_threshold_ms = 10000}, "{\"id\":\"x\",\"latency_ms\":{\"p99\":9}}", false},
     };

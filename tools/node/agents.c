@@ -248,7 +248,10 @@ static void on_finished(bool changed, const cx_err *err, void *arg)
     finishing *done = arg;
     node_agent *agent = done->agent;
     node_agents *agents = agent->agents;
-    int64_t latency_ms = cx_wall_ms() - done->message.accepted_at_ms;
+    int64_t wall_ms = cx_wall_ms();
+    int64_t latency_ms = wall_ms - done->message.accepted_at_ms;
+    /* An agent is as slow as its own work: what waited in its queue is no fault of the agent. */
+    int64_t own_ms = done->message.started_at_ms > 0 ? wall_ms - done->message.started_at_ms : 0;
 
     if (err != NULL)
         cx_log_error(agents->options.log, CX_ERROR, "finish_failed", err);
@@ -257,7 +260,7 @@ static void on_finished(bool changed, const cx_err *err, void *arg)
             agent->processed++;
         else
             agent->failed++;
-        node_latency_add(&agent->latency, latency_ms, cx_now_ms());
+        node_latency_add(&agent->latency, own_ms, cx_now_ms());
         agents->options.finished(&(node_finished){.id = done->message.id,
                                                   .agent = agent->spec->id,
                                                   .state = done->state,
