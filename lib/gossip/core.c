@@ -436,7 +436,11 @@ static void take(cx_gossip *core, const cx_gossip_event *event)
     }
     switch (event->kind) {
     case CX_GOSSIP_ON_START: on_start(core); break;
-    case CX_GOSSIP_ON_WAKE: break; /* the timers run after every event */
+    case CX_GOSSIP_ON_WAKE:
+        /* The timers run after every event. The caller's timer is spent, even if it was a moment
+         * early: the next WAKE is not left out as the same one again. */
+        core->wake_ms = INT64_MIN;
+        break;
     case CX_GOSSIP_ON_PACKET: on_packet(core, event); break;
     case CX_GOSSIP_ON_ACCEPT: cx_exchange_on_accept(core, event->stream, &event->from); break;
     case CX_GOSSIP_ON_BYTES: cx_exchange_on_bytes(core, event->stream, event->bytes); break;
