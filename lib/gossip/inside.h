@@ -144,6 +144,7 @@ struct cx_gossip {
     uint32_t first_incarnation;
     int score;            /* awareness: 0 healthy */
     cx_place place;       /* the own coordinate */
+    int64_t reminded_ms;  /* when we last told an accuser that he is late */
     int64_t suspicion_ms; /* no suspicion ends before */
 
     cx_broadcasts queues[CX_QUEUES];

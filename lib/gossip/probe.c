@@ -64,30 +64,36 @@ static cx_member *next_target(cx_gossip *core)
     return NULL;
 }
 
-/* A suspect is told that it is one, so that it can refute at once. */
-static void send_first_ping(cx_gossip *core, const cx_member *target)
+/* Sends a message to a member; one that is suspect or dead here is told so along with it, so that it
+ * can refute at once. */
+static void send_and_tell(cx_gossip *core, const cx_gossip_addr *to, const cx_member *member,
+                          cx_bytes message)
 {
-    CX_AUTO(cx_buffer_free) cx_buffer ping = {0}, suspect = {0};
-    const cx_wire_accuse accuse = {
-        .incarnation = target->incarnation,
-        .node = cx_bytes_of(target->name),
-        .from = cx_bytes_of(core->self->name),
-    };
+    CX_AUTO(cx_buffer_free) cx_buffer charge = {0};
 
-    put_ping(core, core->probe.seq_no, target->name, &ping);
-    if (target->state != CX_WIRE_STATE_SUSPECT) {
-        cx_spread_send(core, &target->addr, target, cx_buffer_bytes(&ping));
+    if (member == NULL || member == core->self || !member->listed ||
+        (member->state != CX_WIRE_STATE_SUSPECT && member->state != CX_WIRE_STATE_DEAD)) {
+        cx_spread_send(core, to, member, message);
         return;
     }
-    cx_wire_put(&suspect, CX_WIRE_SUSPECT, &cx_wire_accuse_record, &accuse);
 
-    const cx_bytes parts[] = {cx_buffer_bytes(&ping), cx_buffer_bytes(&suspect)};
+    const cx_wire_accuse accuse = {
+        .incarnation = member->incarnation,
+        .node = cx_bytes_of(member->name),
+        .from = cx_bytes_of(core->self->name),
+    };
+    bool is_dead = member->state == CX_WIRE_STATE_DEAD;
 
-    cx_spread_send_bare(core, &target->addr, target, parts, CX_COUNT(parts));
+    cx_wire_put(&charge, is_dead ? CX_WIRE_DEAD : CX_WIRE_SUSPECT, &cx_wire_accuse_record, &accuse);
+
+    const cx_bytes parts[] = {message, cx_buffer_bytes(&charge)};
+
+    cx_spread_send_bare(core, to, member, parts, CX_COUNT(parts));
 }
 
 static void start_probe(cx_gossip *core)
 {
+    CX_AUTO(cx_buffer_free) cx_buffer ping = {0};
     const cx_member *target = next_target(core);
     cx_probe *probe = &core->probe;
 
@@ -102,7 +108,8 @@ static void start_probe(cx_gossip *core)
         .until_ms = core->now_ms + core->profile->probe_interval_ms * (core->score + 1),
     };
     cx_name_copy(probe->target, cx_bytes_of(target->name));
-    send_first_ping(core, target);
+    put_ping(core, probe->seq_no, target->name, &ping);
+    send_and_tell(core, &target->addr, target, cx_buffer_bytes(&ping));
 }
 
 static bool helps(const cx_member *member, const void *context)
@@ -344,7 +351,8 @@ void cx_probe_on_ping(cx_gossip *core, const cx_wire_ping *ping, const cx_gossip
     const cx_wire_ack ack = {.seq_no = ping->seq_no, .payload = cx_buffer_bytes(&payload)};
 
     cx_wire_put(&message, CX_WIRE_ACK, &cx_wire_ack_record, &ack);
-    cx_spread_send(core, &to, member, cx_buffer_bytes(&message));
+    /* Gossip that somebody is back may have missed us: who pings is not dead. */
+    send_and_tell(core, &to, member, cx_buffer_bytes(&message));
 }
 
 void cx_probe_on_indirect(cx_gossip *core, const cx_wire_indirect *indirect,

@@ -7,6 +7,8 @@
 #include "gossip/serf.h"
 #include "gossip/spread.h"
 
+enum { REMIND_INTERVAL_MS = 200 };
+
 /* ---- checking what came */
 
 static bool check(const cx_gossip *core, cx_claim *claim, cx_bytes addr, cx_bytes vsn, cx_err *err)
@@ -191,6 +193,32 @@ static void refute_charge(cx_gossip *core, const cx_charge *charge, const char *
     refute(core, charge->incarnation, charge->from, what);
 }
 
+/* Who accuses us of something that we refuted long ago has missed it: gossip reaches nearly all. */
+static void remind(cx_gossip *core, const cx_charge *charge)
+{
+    CX_AUTO(cx_buffer_free) cx_buffer message = {0};
+    const cx_member *accuser = cx_members_find(&core->members, charge->from);
+
+    if (accuser == NULL || accuser == core->self || core->leave.phase != CX_LEAVE_NO ||
+        core->now_ms - core->reminded_ms < REMIND_INTERVAL_MS)
+        return;
+    core->reminded_ms = core->now_ms;
+    cx_rules_put_alive(core->self, &message);
+    cx_spread_send(core, &accuser->addr, accuser, cx_buffer_bytes(&message));
+}
+
+/* Whether the accusation is about something that was before what we know. */
+static bool is_stale(cx_gossip *core, const cx_charge *charge)
+{
+    if (!charge->member->listed)
+        return true;
+    if (charge->incarnation >= charge->member->incarnation)
+        return false;
+    if (charge->member == core->self && charge->source == CX_GOSSIP_BY_GOSSIP)
+        remind(core, charge);
+    return true;
+}
+
 static void claim_about_self(cx_gossip *core, const cx_claim *claim)
 {
     const cx_member *self = core->self;
@@ -367,7 +395,7 @@ void cx_rules_suspect(cx_gossip *core, const cx_charge *charge)
 {
     cx_member *member = charge->member;
 
-    if (!member->listed || charge->incarnation < member->incarnation)
+    if (is_stale(core, charge))
         return;
     if (member->suspected) {
         confirm_suspicion(core, charge);
@@ -386,7 +414,7 @@ void cx_rules_dead(cx_gossip *core, const cx_charge *charge)
     cx_member *member = charge->member;
     bool by_itself = strcmp(charge->from, member->name) == 0;
 
-    if (!member->listed || charge->incarnation < member->incarnation)
+    if (is_stale(core, charge))
         return;
     member->suspected = false;
     if (member->state == CX_WIRE_STATE_DEAD || member->state == CX_WIRE_STATE_LEFT)

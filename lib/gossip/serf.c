@@ -12,7 +12,10 @@
 #define FORGET_MS        (INT64_C(24) * 3600 * 1000) /* failed and left members alike */
 #define INTENT_FORGET_MS (INT64_C(5) * 60 * 1000)
 
-enum { NAMES_MAX = 2 * CX_MEMBERS_MAX }; /* in the state of a push/pull */
+enum {
+    NAMES_MAX = 2 * CX_MEMBERS_MAX, /* in the state of a push/pull */
+    PRUNE_AHEAD = 16,
+};
 
 /* ---- statuses */
 
@@ -273,10 +276,12 @@ static void merge_one(cx_gossip *core, cx_bytes name, uint64_t ltime, bool is_le
         return;
     }
     /* We know already. The peer takes the higher time even so, and thereby counts all the clocks of
-     * a cluster up at each exchange. */
+     * a cluster up at each exchange; it always adds one. We only do where it makes a difference. */
     if (member != NULL && member->status == CX_GOSSIP_LEFT_CLUSTER)
         return;
-    apply_leave(core, name, ltime + 1, false);
+    if (member == NULL || ltime <= member->status_ltime)
+        ltime++;
+    apply_leave(core, name, ltime, false);
 }
 
 static bool merge_members(cx_gossip *core, const cx_wire_serf_state *state, cx_err *err)
@@ -384,8 +389,12 @@ void cx_serf_announce_join(cx_gossip *core)
 void cx_serf_announce_leave(cx_gossip *core, const char *node, bool prune, cx_broadcast **slot)
 {
     CX_AUTO(cx_buffer_free) cx_buffer message = {0};
-    cx_wire_leave leave = {
-        .ltime = core->member_clock++, .node = cx_bytes_of(node), .prune = prune};
+    cx_wire_leave leave = {.node = cx_bytes_of(node), .prune = prune};
+
+    /* Peers whose time of a member that left has crept up would not prune it. */
+    if (prune)
+        core->member_clock += PRUNE_AHEAD;
+    leave.ltime = core->member_clock++;
 
     /* Before it is applied: a member that is pruned takes its name with it. */
     cx_wire_put_serf(&message, CX_SERF_LEAVE, &cx_wire_leave_record, &leave);

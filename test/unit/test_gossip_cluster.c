@@ -104,7 +104,7 @@ static void tags_arrive_and_change(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     member = cx_gossip_find(world->cores[2], "node-1");
     must(world, member->tag_count == 2 && strcmp(member->tags[0].key, "number") == 0 &&
                     strcmp(member->tags[0].value, "1") == 0);
@@ -117,7 +117,7 @@ static void tags_arrive_and_change(void **state)
                                    .unset_count = 1,
                                    .ticket = 9});
     must(world, world->answered[1] == 9 && world->changed[1]);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     member = cx_gossip_find(world->cores[2], "node-1");
     must(world, member->tag_count == 2 && strcmp(member->tags[1].key, "version") == 0 &&
                     member->incarnation == 2);
@@ -158,14 +158,14 @@ static void a_killed_node_comes_back_with_a_higher_incarnation(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     world_run(world, 1000); /* the state is saved */
     before = cx_gossip_find(world->cores[0], "node-4")->incarnation;
     world_kill(world, 4);
     must(world, world_wait(world, 10000, all_see_the_last_one_failed));
     /* It joins nobody: the saved state knows the others. */
     world_start(world, 4);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     must(world, cx_gossip_find(world->cores[0], "node-4")->incarnation > before);
 }
 
@@ -175,13 +175,13 @@ static void a_node_without_its_state_comes_back_too(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     world_kill(world, 4);
     must(world, world_wait(world, 10000, all_see_the_last_one_failed));
     cx_buffer_clear(&world->state[4]);
     world_start(world, 4);
     world_join(world, 4, 1, 77);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
 }
 
 /* As SIGSTOP and SIGCONT do it. */
@@ -195,7 +195,7 @@ static void a_paused_node_refutes_and_accuses_nobody(void **state)
         struct tally count = {0};
 
         world_start_all(world);
-        must(world, world_wait(world, 5000, world_agrees));
+        must(world, world_wait(world, 8000, world_agrees));
         world->watcher = &count;
         world->on_notice = tally;
         world->paused[4] = true;
@@ -225,7 +225,7 @@ static void a_leaving_node_shows_as_left_not_as_failed(void **state)
         size_t last = counts[i] - 1;
 
         world_start_all(world);
-        must(world, world_wait(world, 5000, world_agrees));
+        must(world, world_wait(world, 8000, world_agrees));
         world->watcher = &count;
         world->on_notice = tally;
         world_input(world, last, &(cx_gossip_event){.kind = CX_GOSSIP_ON_LEAVE, .ticket = 5});
@@ -247,7 +247,7 @@ static void who_left_may_come_back(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     world_input(world, 2, &(cx_gossip_event){.kind = CX_GOSSIP_ON_LEAVE, .ticket = 5});
     world_run(world, 8000);
     must(world, world->has_left[2] && all_see_the_last_one_left(world));
@@ -255,7 +255,7 @@ static void who_left_may_come_back(void **state)
     world_run(world, 3000);
     must(world, count_of(world, 2, CX_GOSSIP_ALIVE) == 1); /* it forgot whom it left */
     world_join(world, 2, 0, 6);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
 }
 
 static void leaving_alone_takes_no_time(void **state)
@@ -286,7 +286,7 @@ static void a_partition_has_a_majority_and_heals(void **state)
     (void)state;
     world->expected = 5;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     must(world, cx_gossip_look(world->cores[0]).partition == CX_GOSSIP_MAJORITY);
     world->group[3] = world->group[4] = 1;
     must(world, world_wait(world, 60000, halves_have_lost_each_other));
@@ -308,7 +308,7 @@ static void rejoin_heals_at_once(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     world->group[2] = world->group[3] = 1;
     must(world, world_wait(world, 60000, halves_have_lost_each_other));
     world_run(world, 60000); /* memberlist has forgotten the dead, Serf has not */
@@ -324,7 +324,7 @@ static void a_failed_node_can_be_removed(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     world_input(world, 0,
                 &(cx_gossip_event){.kind = CX_GOSSIP_ON_REMOVE, .node = "node-3", .ticket = 1});
     must(world, world->answer[0].code == CX_BUSY);
@@ -354,7 +354,7 @@ static void accusations_are_kept(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     world_kill(world, 4);
     must(world, world_wait(world, 15000, all_see_the_last_one_failed));
     for (size_t i = 0; i < 4; i++) {
@@ -380,7 +380,7 @@ static void a_ping_tells_the_round_trip(void **state)
 
     (void)state;
     world_start_all(world);
-    must(world, world_wait(world, 5000, world_agrees));
+    must(world, world_wait(world, 8000, world_agrees));
     world_input(world, 0,
                 &(cx_gossip_event){.kind = CX_GOSSIP_ON_PING, .node = "node-2", .ticket = 21});
     world_run(world, 100);
