@@ -61,7 +61,8 @@ struct node_agent {
     flight *flights;
     size_t flight_count, flight_capacity;
     bool taking;
-    size_t pending; /* callbacks under way that hold this agent */
+    size_t pending;   /* callbacks under way that hold this agent */
+    size_t finishing; /* of these: messages whose end is on its way to the queue */
     size_t sending;
     size_t garbage;
     int64_t error_second, error_lines;
@@ -274,6 +275,7 @@ static void on_finished(bool changed, const cx_err *err, void *arg)
     cx_free(&done->error);
     cx_free(&done);
     agent->pending--;
+    agent->finishing--;
     agents->in_flight--;
     tell_if_idle(agents);
     if (agent->wish == REMOVE)
@@ -297,6 +299,7 @@ static void finish(node_agent *agent, size_t at, node_message_state state, const
     memmove(&agent->flights[at], &agent->flights[at + 1],
             (agent->flight_count - at) * sizeof *agent->flights);
     agent->pending++;
+    agent->finishing++;
     node_queue_finish(
         options->queue,
         &(node_outcome){.id = done->message.id,
@@ -423,7 +426,7 @@ static void on_taken(node_message *messages, size_t count, const cx_err *err, vo
 static void suspend_if_idle(node_agent *agent)
 {
     if (agent->wish != SUSPEND || agent->state != NODE_AGENT_RUNNING || agent->flight_count > 0 ||
-        agent->taking || agent->ending)
+        agent->finishing > 0 || agent->taking || agent->ending)
         return;
     if (agent->process != NULL)
         node_process_signal(agent->process, SIGSTOP);
