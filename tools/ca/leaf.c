@@ -297,8 +297,9 @@ json_t *ca_leaf_describe(X509 *cert, const cx_identity *identity, bool changed)
 
     cx_cert_serial(cert, serial);
     cx_identity_uri(identity, uri);
-    document = json_pack("{s:b, s:s, s:o, s:s}", "changed", changed, "serial", serial, "subject",
-                         cx_json_text(subject), "uri", uri);
+    document =
+        json_pack("{s:b, s:s, s:o, s:s, s:s}", "changed", changed, "serial", serial, "subject",
+                  cx_json_text(subject), "uri", uri, "cluster", identity->cluster);
     if (identity->kind == CX_IDENTITY_NODE)
         json_object_set_new(document, "node_id", json_string(identity->name));
     else

@@ -3,10 +3,10 @@
  * while no other key holds a certificate for it. */
 #include <string.h>
 
+#include "admission.h"
 #include "base/io.h"
 #include "base/time.h"
 #include "commands.h"
-#include "leaf.h"
 #include "pki/csr.h"
 
 struct sign_options {
@@ -17,6 +17,7 @@ struct sign_options {
     cx_list sans;
     int64_t validity_ms;
     bool pem;
+    bool no_gossip;
 };
 
 static const cx_option options[] = {
@@ -30,6 +31,8 @@ static const cx_option options[] = {
     {"validity", CX_DURATION(struct sign_options, validity_ms), "DUR", "90d",
      "how long it is valid, at most as long as the CA"},
     {"pem", CX_FLAG(struct sign_options, pem), NULL, NULL, "print the bare certificate"},
+    {"no-gossip", CX_FLAG(struct sign_options, no_gossip), NULL, NULL,
+     "leave the gossip key ring and the seeds out"},
     CA_KEY_OPTIONS(struct sign_options, ca),
     {0},
 };
@@ -55,14 +58,16 @@ static bool check_proposed(ca_store *store, const ca_leaf_wish *wish, const EVP_
                    wish->identity.name, wish->identity.name);
 }
 
-static bool add_file(json_t *document, const char *key, const char *path, cx_err *err)
+/* A node gets what it needs to join gossip too; but a secret is not for a screen. */
+static bool add_gossip(cx_run *run, const struct sign_options *option, const ca_store *store,
+                       const ca_leaf_wish *wish, json_t *document, cx_err *err)
 {
-    CX_AUTO(cx_buffer_free) cx_buffer text = {0};
+    CX_AUTO(cx_config_free) cx_config *config = NULL;
 
-    if (!cx_read_file(path, CX_CERTS_BYTES_MAX, &text, err))
-        return err->code == CX_NOT_FOUND;
-    json_object_set_new(document, key, cx_json_text_n((const char *)text.data, text.size));
-    return true;
+    if (option->no_gossip || run->table || run->dry_run || wish->identity.kind != CX_IDENTITY_NODE)
+        return true;
+    return cx_config_load(run->config_path, run->config_is_default, &config, err) &&
+           ca_admission_add_gossip(config, store, document, err);
 }
 
 static bool print(cx_run *run, const struct sign_options *option, const ca_store *store,
@@ -71,17 +76,16 @@ static bool print(cx_run *run, const struct sign_options *option, const ca_store
     CX_AUTO(cx_json_free) json_t *document = NULL;
     CX_AUTO(cx_buffer_free) cx_buffer pem = {0};
 
-    if (!cx_cert_to_pem(cert, &pem, err))
-        return false;
     if (option->pem && !run->dry_run)
-        return cx_emit_text(run, (const char *)pem.data, err);
-    document = ca_leaf_describe(cert, &wish->identity, changed);
-    if (run->dry_run && changed)
+        return cx_cert_to_pem(cert, &pem, err) && cx_emit_text(run, (const char *)pem.data, err);
+    if (!ca_admission_make(store, cert, &wish->identity, changed, &document, err) ||
+        !add_gossip(run, option, store, wish, document, err))
+        return false;
+    if (run->dry_run && changed) {
         json_object_set_new(document, "serial", json_null());
-    else
-        json_object_set_new(document, "certificate_pem", cx_json_text((const char *)pem.data));
-    return add_file(document, "ca_certificate_pem", store->place.cert, err) &&
-           add_file(document, "crl_pem", store->place.crl, err) && cx_emit(run, document, err);
+        json_object_del(document, "certificate_pem");
+    }
+    return cx_emit(run, document, err);
 }
 
 static bool sign(cx_run *run, const void *parsed, cx_err *err)
