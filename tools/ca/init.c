@@ -27,7 +27,8 @@ static const cx_option options[] = {
     {0},
 };
 
-/* The cluster to make a CA for, in new memory. */
+/* The cluster to make a CA for, in new memory. The CA often comes first: the configuration that
+ * $CX_CONFIG names may not have been written yet. */
 static bool find_cluster(const cx_run *run, const struct init_options *option, char **cluster,
                          cx_err *err)
 {
@@ -37,8 +38,11 @@ static bool find_cluster(const cx_run *run, const struct init_options *option, c
         *cluster = cx_strdup(option->cluster);
         return cx_check_id("cluster", option->cluster, err);
     }
-    if (!cx_config_load(run->config_path, run->config_is_default, &config, err))
+    if (!cx_config_load(run->config_path, true, &config, err))
         return false;
+    if (!run->config_is_default && !cx_exists(run->config_path))
+        cx_remark(run, "%s is not there yet: the cluster is named %s", run->config_path,
+                  config->cluster);
     *cluster = cx_strdup(config->cluster);
     return true;
 }
