@@ -61,7 +61,8 @@ start_time() {
 
 # write_pid FILE: this very process as `PID START BOOT`.
 write_pid() {
-    echo "$BASHPID $(start_time "$BASHPID") $(boot_id)" >"$1"
+    local pid=$BASHPID # in $(...) it would be another
+    echo "$pid $(start_time "$pid") $(boot_id)" >"$1"
 }
 
 # read_pid FILE: prints the process id when the process that wrote the file still runs.

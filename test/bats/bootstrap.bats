@@ -1,0 +1,88 @@
+#!/usr/bin/env bats
+# The operators' own bootstrap script, line by line as it stands in their procedures
+# (test/data/initial-cluster-formation.bash).
+
+load common
+
+SCRIPT=$CX_ROOT/test/data/initial-cluster-formation.bash
+
+setup() {
+    root=$BATS_TEST_TMPDIR/root
+    mkdir -p "$root"
+}
+
+# moved ADDRESS: the script with its paths below $root and its addresses on ADDRESS. The folders that it leaves
+# to their defaults are moved by two more options of `caxton init`.
+moved() {
+    sed -e "s#/etc/caxton#$root/etc/caxton#g" -e "s#/var/lib/caxton#$root/var/lib/caxton#g" \
+        -e "s#0\.0\.0\.0#$1#g" \
+        -e "s#^caxton init #caxton init --run-dir $root/run --log-dir $root/log #" "$SCRIPT"
+}
+
+answers() {
+    caxton cluster status --config "$root/etc/caxton/config.yaml"
+}
+
+api_answers() {
+    cx-node status --config "$root/etc/caxton/config.yaml"
+}
+
+@test "the bootstrap script runs line by line, twice without harm, and its node lives" {
+    local address round first
+    address=$(free_loopback)
+    export CX_CONFIG=$root/etc/caxton/config.yaml
+    moved "$address" >"$BATS_TEST_TMPDIR/bootstrap"
+
+    for round in first second; do
+        start_daemon bootstrap bash -e "$BATS_TEST_TMPDIR/bootstrap"
+        wait_until 15 answers
+        wait_until 15 api_answers
+        run --separate-stderr caxton cluster members
+        assert_success
+        assert_json .count 1
+        assert_json '.members[0] | [.node_id, .status] | join(" ")' "node-1 alive"
+        run openssl x509 -in "$root/etc/caxton/certs/node.crt" -noout -ext subjectAltName -fingerprint
+        assert_success
+        assert_output --partial "URI:spiffe://caxton/node/node-1"
+        [[ $round != first ]] || first=$output
+        assert_equal "$output" "$first"
+        stop_daemon bootstrap TERM 20
+    done
+    run openssl verify -CAfile "$root/etc/caxton/ca.crt" "$root/etc/caxton/certs/node.crt"
+    assert_success
+    assert_equal "$(stat -c %a "$root/etc/caxton/ca.key")" 600
+    assert_equal "$(stat -c %a "$root/etc/caxton/certs/node.key")" 600
+}
+
+# In namespaces of its own the script finds empty folders at the very paths that it names, and a network
+# that is all its own.
+@test "the bootstrap script runs word for word, with the paths and addresses that it names" {
+    unshare --map-root-user --mount --net --pid --fork true 2>/dev/null ||
+        skip "no namespaces here"
+
+    # shellcheck disable=SC2016 # the inner shell expands it
+    start_daemon bootstrap unshare --map-root-user --mount --net --pid --fork --mount-proc --kill-child \
+        bash -euc '
+        ip link set lo up
+        ip address add 192.0.2.1/24 dev lo
+        for folder in etc var run; do
+            mkdir -p "$1/$folder/upper" "$1/$folder/work"
+            mount -t overlay overlay \
+                -o "lowerdir=/$folder,upperdir=$1/$folder/upper,workdir=$1/$folder/work" "/$folder"
+        done
+        rm -rf /etc/caxton /var/lib/caxton /run/caxton
+        mkdir -p /etc/caxton
+        bash -e "$2" &
+        for ((i = 0; i < 300; i++)); do
+            if caxton cluster members >"$3" 2>&1 && cx-node status >"$3.node" 2>&1; then
+                echo up
+                wait
+            fi
+            sleep 0.1
+        done' - "$root" "$SCRIPT" "$BATS_TEST_TMPDIR/members"
+    wait_until 40 grep -q '^up$' "$BATS_TEST_TMPDIR/bootstrap.log"
+
+    output=$(<"$BATS_TEST_TMPDIR/members")
+    assert_json .count 1
+    assert_json '.members[0].node_id' node-1
+}
