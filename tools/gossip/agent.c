@@ -453,7 +453,7 @@ static bool run_agent(cx_run *run, const void *parsed, cx_err *err)
     struct agent_settings settings = {.tags = &option->tags};
     cx_level level = CX_INFO;
 
-    if (!cx_config_load(run->config_path, run->config_is_default && self_contained, &config, err))
+    if (!cx_config_load(run->config_path, self_contained, &config, err))
         return false;
 
     bool from_file = config->path[0] != '\0' && !self_contained;
