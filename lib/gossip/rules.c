@@ -307,6 +307,18 @@ static void confirm_suspicion(cx_gossip *core, const cx_charge *charge)
     spread_charge(core, CX_WIRE_SUSPECT, charge);
 }
 
+/* Those that can confirm. The peer also counts the dead and those that left, and then waits six
+ * times as long for the confirmation that nobody is there to give. */
+static size_t count_living(const cx_gossip *core)
+{
+    size_t living = 0;
+
+    for (size_t i = 0; i < core->members.listed_count; i++)
+        living += core->members.listed[i]->state == CX_WIRE_STATE_ALIVE ||
+                  core->members.listed[i]->state == CX_WIRE_STATE_SUSPECT;
+    return living;
+}
+
 static void start_suspicion(cx_gossip *core, const cx_charge *charge)
 {
     cx_member *member = charge->member;
@@ -314,10 +326,9 @@ static void start_suspicion(cx_gossip *core, const cx_charge *charge)
     member->incarnation = charge->incarnation;
     set_state(core, member, CX_WIRE_STATE_SUSPECT);
     member->suspected = true;
-    member->suspicion =
-        cx_suspicion_start(core->members.listed_count, core->profile->suspicion_mult,
-                           core->profile->suspicion_max_mult, core->profile->probe_interval_ms,
-                           cx_suspicion_voice(charge->from), core->now_ms);
+    member->suspicion = cx_suspicion_start(
+        count_living(core), core->profile->suspicion_mult, core->profile->suspicion_max_mult,
+        core->profile->probe_interval_ms, cx_suspicion_voice(charge->from), core->now_ms);
     cx_suspicion_action action = cx_suspicion_input(
         &member->suspicion, (cx_suspicion_event){.kind = CX_SUSPICION_TICK}, core->now_ms);
 
