@@ -76,6 +76,7 @@ lives_with_serf() {
     start_serf s1
     start_member ours --profile lan --join "$serf_address:7946"
     wait_until 10 serf_lists s1 "ours alive "
+    wait_until 5 grep -q s1 "$BATS_TEST_TMPDIR/ours/gossip.state" # written within half a second
     stop_daemon ours KILL
     wait_until 20 serf_lists s1 "ours failed "
     start_member ours --profile lan
