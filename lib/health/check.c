@@ -27,8 +27,11 @@ int cx_health_nagios_status(cx_health health)
     return 3;
 }
 
+/* The reason why a node can't be reached stands in its own check, once. */
 static const char *why_not(const cx_health_node *node)
 {
+    if (node->node == NULL)
+        return "the node can't be reached";
     return node->error != NULL && node->error->message[0] != '\0' ? node->error->message
                                                                   : "the node does not tell";
 }

@@ -138,7 +138,8 @@ static bool check_nodes(struct session *session, const cx_api_nodes *nodes, heal
             .node_id = told[0] != '\0' ? told : cx_api_node_name(&nodes->items[i]),
             .node = node_answers.documents[i],
             .agents = parts.agents ? agent_answers.documents[i] : NULL,
-            .error = &node_answers.errors[i],
+            .error = node_answers.documents[i] != NULL && parts.agents ? &agent_answers.errors[i]
+                                                                       : &node_answers.errors[i],
         };
 
         if (parts.node)
