@@ -303,6 +303,24 @@ bool cx_stage_commit(cx_stage *stage, cx_err *err)
     return true;
 }
 
+bool cx_stage_commit_all(cx_stage *const *stages, size_t count, cx_err *err)
+{
+    if (count == 0)
+        return true;
+    if (syncfs(stages[0]->fd) < 0)
+        return cx_fail_errno(err, "flush the file system of %s", stages[0]->path);
+    for (size_t i = 0; i < count; i++) {
+        cx_stage *stage = stages[i];
+
+        if (renameat(stage->dir_fd, stage->temp, stage->dir_fd, stage->name) < 0)
+            return cx_fail_errno(err, "replace %s", stage->path);
+        cx_free(&stage->temp);
+    }
+    if (syncfs(stages[0]->dir_fd) < 0)
+        return cx_fail_errno(err, "flush the file system of %s", stages[0]->path);
+    return true;
+}
+
 void cx_stage_close(cx_stage **owner)
 {
     cx_stage *stage = *owner;

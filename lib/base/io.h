@@ -34,6 +34,9 @@ typedef struct cx_stage {
 CX_MUST_CHECK bool cx_stage_open(const char *path, mode_t mode, cx_stage **stage, cx_err *err);
 CX_MUST_CHECK bool cx_stage_commit(cx_stage *stage, cx_err *err);
 void cx_stage_close(cx_stage **owner);
+/* Commits stages that are on one file system together, with one flush of it before they get their
+ * names and one after, instead of two for each file. On failure some have their names; each is whole. */
+CX_MUST_CHECK bool cx_stage_commit_all(cx_stage *const *stages, size_t count, cx_err *err);
 
 /* All of the bytes, across short writes and EINTR. */
 CX_MUST_CHECK bool cx_write_all(int fd, cx_bytes bytes, const char *name, cx_err *err);

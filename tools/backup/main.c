@@ -1,0 +1,11 @@
+/* cx-backup: backups that plain tools can read. */
+#include "backup.h"
+
+int main(int argc, char **argv)
+{
+    static const cx_command *const commands[] = {
+        &backup_keygen, &backup_create, &backup_list, &backup_show, &backup_verify, NULL,
+    };
+
+    return cx_tool_main("back up a node, look after its backups", commands, argc, argv);
+}

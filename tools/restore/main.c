@@ -1,0 +1,13 @@
+/* cx-restore: brings back what cx-backup made. */
+#include "restore.h"
+
+int main(int argc, char **argv)
+{
+    static const cx_command *const commands[] = {
+        &restore_plan,
+        &restore_run,
+        NULL,
+    };
+
+    return cx_tool_main("restore a node from its backups", commands, argc, argv);
+}
