@@ -28,12 +28,13 @@ typedef struct cx_option {
     const char *help;
 } cx_option;
 
-#define CX_FIELD_(type, field, wanted)                                                    \
-    offsetof(type, field) + 0 * sizeof(struct {                                           \
-        _Static_assert(__builtin_types_compatible_p(__typeof__(((type *)0)->field), wanted), \
-                       "the option's field has another type");                            \
-        int unused;                                                                       \
-    })
+#define CX_FIELD_(type, field, wanted)                                                           \
+    offsetof(type, field) +                                                                      \
+        0 * sizeof(struct {                                                                      \
+            _Static_assert(__builtin_types_compatible_p(__typeof__(((type *)0)->field), wanted), \
+                           "the option's field has another type");                               \
+            int unused;                                                                          \
+        })
 #define CX_FLAG(type, field)     CX_KIND_FLAG, CX_FIELD_(type, field, bool)
 #define CX_TEXT(type, field)     CX_KIND_TEXT, CX_FIELD_(type, field, const char *)
 #define CX_CHOICE(type, field)   CX_KIND_CHOICE, CX_FIELD_(type, field, const char *)
@@ -46,20 +47,20 @@ typedef struct cx_command cx_command;
 
 /* One run of a command: what is common to all. */
 typedef struct cx_run {
-    const char *program;         /* "cx-ca" */
+    const char *program; /* "cx-ca" */
     const cx_command *command;
-    const char *config_path;     /* --config, else $CX_CONFIG, else /etc/caxton/config.yaml */
-    bool config_is_default;      /* neither --config nor $CX_CONFIG was given */
-    const char *const *args;     /* arguments after the options */
+    const char *config_path; /* --config, else $CX_CONFIG, else /etc/caxton/config.yaml */
+    bool config_is_default;  /* neither --config nor $CX_CONFIG was given */
+    const char *const *args; /* arguments after the options */
     size_t arg_count;
     bool dry_run;
     bool quiet;
     bool verbose;
-    bool table;                  /* print for people (stdout is a terminal, or --table) */
-    int64_t timeout_ms;          /* --timeout, 0 when not given */
-    int64_t started_ms;          /* monotonic */
-    bool answer_no;              /* set by the command: exit 1 */
-    int exit_status;             /* set by a command that has statuses of its own (--nagios), also for
+    bool table;         /* print for people (stdout is a terminal, or --table) */
+    int64_t timeout_ms; /* --timeout, 0 when not given */
+    int64_t started_ms; /* monotonic */
+    bool answer_no;     /* set by the command: exit 1 */
+    int exit_status;    /* set by a command that has statuses of its own (--nagios), also for
                                     its failures; 0 else */
 } cx_run;
 
@@ -68,10 +69,10 @@ typedef struct cx_run {
 typedef bool cx_command_function(cx_run *run, const void *options, cx_err *err);
 
 struct cx_command {
-    const char *name;         /* "enter", or two words: "token create" */
-    const char *arguments;    /* for help: "[NODE|-]", "FILE…"; NULL when it takes none */
+    const char *name;      /* "enter", or two words: "token create" */
+    const char *arguments; /* for help: "[NODE|-]", "FILE…"; NULL when it takes none */
     size_t arguments_min;
-    size_t arguments_max;     /* 0 with arguments != NULL: no limit */
+    size_t arguments_max; /* 0 with arguments != NULL: no limit */
     const char *summary;
     const char *description;  /* longer text for help and manual; NULL: none */
     const cx_option *options; /* ends with {0}; NULL: none */

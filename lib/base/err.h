@@ -8,32 +8,32 @@
 #include "base/mem.h"
 
 /* The one X-macro that we keep: the enum, the words, the exit statuses and the manual come from it. */
-#define CX_CODES(X)                                                 \
-    X(USAGE, "usage", EX_USAGE)                                     \
-    X(INVALID, "invalid", EX_DATAERR)                               \
-    X(MALFORMED, "malformed", EX_DATAERR)                           \
-    X(CERT_EXPIRED, "cert_expired", EX_DATAERR)                     \
-    X(CERT_INVALID, "cert_invalid", EX_DATAERR)                     \
-    X(TOO_LARGE, "too_large", EX_DATAERR)                           \
-    X(CORRUPT, "corrupt", EX_DATAERR)                               \
-    X(NOT_FOUND, "not_found", EX_NOINPUT)                           \
-    X(UNAVAILABLE, "unavailable", EX_UNAVAILABLE)                   \
-    X(INTERNAL, "internal", EX_SOFTWARE)                            \
-    X(EXISTS, "exists", EX_CANTCREAT)                               \
-    X(CANT_CREATE, "cant_create", EX_CANTCREAT)                     \
-    X(IO, "io", EX_IOERR)                                           \
-    X(BUSY, "busy", EX_TEMPFAIL)                                    \
-    X(TIMEOUT, "timeout", EX_TEMPFAIL)                              \
-    X(DRAINING, "draining", EX_TEMPFAIL)                            \
-    X(NO_MAJORITY, "no_majority", EX_TEMPFAIL)                      \
-    X(INTERRUPTED, "interrupted", EX_TEMPFAIL)                      \
-    X(PROTOCOL, "protocol", EX_PROTOCOL)                            \
-    X(PERMISSION, "permission", EX_NOPERM)                          \
-    X(UNAUTHENTICATED, "unauthenticated", EX_NOPERM)                \
-    X(TOKEN_INVALID, "token_invalid", EX_NOPERM)                    \
-    X(TOKEN_EXPIRED, "token_expired", EX_NOPERM)                    \
-    X(TOKEN_USED, "token_used", EX_NOPERM)                          \
-    X(REVOKED, "revoked", EX_NOPERM)                                \
+#define CX_CODES(X)                                  \
+    X(USAGE, "usage", EX_USAGE)                      \
+    X(INVALID, "invalid", EX_DATAERR)                \
+    X(MALFORMED, "malformed", EX_DATAERR)            \
+    X(CERT_EXPIRED, "cert_expired", EX_DATAERR)      \
+    X(CERT_INVALID, "cert_invalid", EX_DATAERR)      \
+    X(TOO_LARGE, "too_large", EX_DATAERR)            \
+    X(CORRUPT, "corrupt", EX_DATAERR)                \
+    X(NOT_FOUND, "not_found", EX_NOINPUT)            \
+    X(UNAVAILABLE, "unavailable", EX_UNAVAILABLE)    \
+    X(INTERNAL, "internal", EX_SOFTWARE)             \
+    X(EXISTS, "exists", EX_CANTCREAT)                \
+    X(CANT_CREATE, "cant_create", EX_CANTCREAT)      \
+    X(IO, "io", EX_IOERR)                            \
+    X(BUSY, "busy", EX_TEMPFAIL)                     \
+    X(TIMEOUT, "timeout", EX_TEMPFAIL)               \
+    X(DRAINING, "draining", EX_TEMPFAIL)             \
+    X(NO_MAJORITY, "no_majority", EX_TEMPFAIL)       \
+    X(INTERRUPTED, "interrupted", EX_TEMPFAIL)       \
+    X(PROTOCOL, "protocol", EX_PROTOCOL)             \
+    X(PERMISSION, "permission", EX_NOPERM)           \
+    X(UNAUTHENTICATED, "unauthenticated", EX_NOPERM) \
+    X(TOKEN_INVALID, "token_invalid", EX_NOPERM)     \
+    X(TOKEN_EXPIRED, "token_expired", EX_NOPERM)     \
+    X(TOKEN_USED, "token_used", EX_NOPERM)           \
+    X(REVOKED, "revoked", EX_NOPERM)                 \
     X(CONFIG, "config", EX_CONFIG)
 
 typedef enum cx_code {

@@ -24,11 +24,11 @@ CX_MUST_CHECK bool cx_create(const char *path, mode_t mode, cx_bytes bytes, cx_e
 /* The stage below cx_replace, for streamed content: open, write to stage->fd, commit. Closing a
  * stage that was not committed removes the temporary file. */
 typedef struct cx_stage {
-    int fd;      /* write here */
+    int fd; /* write here */
     int dir_fd;
-    char *temp;  /* name within the folder */
+    char *temp; /* name within the folder */
     char *name;
-    char *path;  /* for messages */
+    char *path; /* for messages */
 } cx_stage;
 
 CX_MUST_CHECK bool cx_stage_open(const char *path, mode_t mode, cx_stage **stage, cx_err *err);
@@ -54,7 +54,7 @@ CX_MUST_CHECK bool cx_remove_tree(const char *path, cx_err *err);
 /* Removes temporary files of stages that a crash left in the folder (those of cx_stage's naming
  * only). Call while holding the lock that covers the folder. */
 CX_MUST_CHECK bool cx_sweep_stages(const char *folder, cx_err *err);
-bool cx_exists(const char *path); /* anything at all, a dangling link too */
+bool cx_exists(const char *path);                         /* anything at all, a dangling link too */
 char *cx_path_join(const char *folder, const char *name); /* one slash between; caller owns */
 
 /* An exclusive flock(2) on a file that is never removed. Held by another: BUSY, with the holder's

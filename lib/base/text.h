@@ -18,8 +18,8 @@ CX_MUST_CHECK bool cx_parse_host_port(const char *text, uint16_t default_port, c
 
 char *cx_hex(cx_bytes bytes); /* lower case; caller owns */
 CX_MUST_CHECK bool cx_from_hex(const char *text, uint8_t *data, size_t size, cx_err *err);
-char *cx_base64(cx_bytes bytes);     /* standard alphabet with padding; caller owns */
-char *cx_base64url(cx_bytes bytes);  /* URL alphabet without padding; caller owns */
+char *cx_base64(cx_bytes bytes);    /* standard alphabet with padding; caller owns */
+char *cx_base64url(cx_bytes bytes); /* URL alphabet without padding; caller owns */
 /* Either alphabet, padding optional; *data belongs to the caller; at most size_max bytes. */
 CX_MUST_CHECK bool cx_from_base64(const char *text, size_t size_max, cx_buffer *data, cx_err *err);
 

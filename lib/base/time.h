@@ -6,9 +6,9 @@
 
 enum { CX_TIME_TEXT_SIZE = 32 };
 
-int64_t cx_now_ms(void);      /* monotonic; for deadlines and intervals */
-int64_t cx_now_us(void);      /* the same clock in microseconds; for round trips */
-int64_t cx_wall_ms(void);     /* milliseconds since 1970, UTC */
+int64_t cx_now_ms(void);  /* monotonic; for deadlines and intervals */
+int64_t cx_now_us(void);  /* the same clock in microseconds; for round trips */
+int64_t cx_wall_ms(void); /* milliseconds since 1970, UTC */
 
 /* "2026-11-24T09:50:41.123Z"; milliseconds are left out when they are 0. */
 const char *cx_time_text(int64_t wall_ms, char text[CX_TIME_TEXT_SIZE]);

@@ -277,9 +277,11 @@ cx_tags cx_tags_read(cx_bytes meta)
     cx_tags tags = {0};
     size_t count = 1;
     bool is_role = meta.size == 0 || meta.data[0] != TAGS_MAGIC;
-    cx_bytes rest = is_role ? (cx_bytes){0} : (cx_bytes){meta.data + 1, meta.size - 1};
+    cx_bytes rest = {0};
     cx_err err;
 
+    if (!is_role)
+        rest = (cx_bytes){meta.data + 1, meta.size - 1};
     if (!is_role && !cx_msgpack_take_map(&rest, &count, &err))
         return tags;
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
 # The operators' own bootstrap script, line by line as it stands in their procedures
-# (test/data/initial-cluster-formation.bash).
+# (test/data/initial-cluster-formation.txt).
 
 load common
 
-SCRIPT=$CX_ROOT/test/data/initial-cluster-formation.bash
+SCRIPT=$CX_ROOT/test/data/initial-cluster-formation.txt
 
 setup() {
     root=$BATS_TEST_TMPDIR/root

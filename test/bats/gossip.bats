@@ -120,7 +120,7 @@ start_cluster() {
     stop_daemon node-2 INT 10
     wait_until 10 grep -q member_left "$BATS_TEST_TMPDIR/watch.log"
     validate_schema --lines cx-gossip-monitor "$(<"$BATS_TEST_TMPDIR/watch.log")"
-    ! grep -v '"event":"member_left"' "$BATS_TEST_TMPDIR/watch.log"
+    run ! grep -v '"event":"member_left"' "$BATS_TEST_TMPDIR/watch.log"
 }
 
 @test "ping: measures, and says who does not answer" {

@@ -138,10 +138,10 @@ static void check_network(struct preflight *preflight)
     }
 
     CX_AUTO(cx_free)
-    char *text =
-        others == 0 ? cx_strdup("no other seed is configured: this host can only start a cluster")
-                    : cx_format("%zu of %zu seeds reached%s%s", reached, others,
-                                detail.size ? ": " : "", detail.size ? (char *)detail.data : "");
+    char *text = others == 0
+                     ? cx_strdup("no other seed is configured: this host can only start a cluster")
+                     : cx_format("%zu of %zu seeds reached%s%s", reached, others,
+                                 detail.size ? ": " : "", detail.size ? (char *)detail.data : "");
 
     join_checks_add(preflight->document, "network_connectivity", others == 0 || reached > 0, text);
 }

@@ -131,7 +131,7 @@ static bool take_output(node_process *process, pipe_end *channel, node_lines *li
     uint8_t data[READ_SIZE];
     bool closed = false;
 
-    process->closed = &closed;
+    process->closed = &closed; /* cppcheck-suppress autoVariables; reset below */
     while (rounds-- > 0 && channel->fd >= 0) {
         ssize_t size = read(channel->fd, data, sizeof data);
         cx_bytes line = {0};

@@ -802,7 +802,9 @@ node_counts node_queue_counts(const node_queue *queue, const char *lane_name)
 {
     const lane *found = cx_map_get(queue->lanes, lane_name);
 
-    return found == NULL ? (node_counts){0} : found->counts;
+    if (found == NULL)
+        return (node_counts){0};
+    return found->counts;
 }
 
 bool node_queue_is_empty(const node_queue *queue, const char *lane_name)
