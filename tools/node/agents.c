@@ -82,6 +82,7 @@ struct node_agents {
     cx_map *by_id;
     cx_map *removed; /* by address: no longer found, not yet gone */
     bool draining, stopping;
+    node_processes *children;
     size_t in_flight;
     size_t taking; /* takes under way */
     size_t processes;
@@ -653,7 +654,7 @@ static bool launch(node_agent *agent, cx_err *err)
 
     return node_program_find(agent->spec->command.items[0], &program, err) &&
            cx_make_folders(agent->folder, 0700, NULL, err) &&
-           node_process_start(agent->agents->options.loop,
+           node_process_start(agent->agents->children,
                               &(node_process_options){.spec = agent->spec,
                                                       .program = program,
                                                       .folder = agent->folder,
@@ -787,6 +788,7 @@ node_agents *node_agents_open(const node_agents_options *options)
     agents->options = *options;
     agents->by_id = cx_map_open();
     agents->removed = cx_map_open();
+    agents->children = node_processes_open(options->loop);
     agents->measure_timer = event_new(options->loop, -1, EV_PERSIST, on_measure, agents);
     node_timer_set(agents->measure_timer, MEASURE_MS);
     return agents;
@@ -822,6 +824,7 @@ void node_agents_close(node_agents **owner)
     close_all(agents->removed);
     cx_map_close(&agents->by_id);
     cx_map_close(&agents->removed);
+    node_processes_close(&agents->children);
     cx_free(owner);
 }
 

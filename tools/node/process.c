@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/map.h"
 #include "lines.h"
 #include "message.h"
 #include "timer.h"
@@ -33,11 +33,17 @@ typedef struct pipe_end {
     struct event *event;
 } pipe_end;
 
+struct node_processes {
+    struct event_base *loop;
+    struct event *child_event; /* SIGCHLD */
+    cx_map *by_pid;
+};
+
 struct node_process {
     node_process_options options;
-    struct event_base *loop;
+    node_processes *all;
     pid_t pid;
-    pipe_end input, output, errors, status, exit;
+    pipe_end input, output, errors, status;
     struct event *kill_timer;
     cx_buffer unwritten;
     node_lines lines, error_lines;
@@ -117,7 +123,7 @@ static void close_channel(pipe_end *channel)
 static bool watch(node_process *process, pipe_end *channel, short what, event_callback_fn callback,
                   cx_err *err)
 {
-    channel->event = event_new(process->loop, channel->fd, what, callback, process);
+    channel->event = event_new(process->all->loop, channel->fd, what, callback, process);
     if (channel->event == NULL)
         return cx_fail(err, CX_INTERNAL, "no event for a process");
     return true;
@@ -224,11 +230,23 @@ static void on_status(evutil_socket_t fd, short what, void *arg)
         process->options.started(process->options.arg);
 }
 
+typedef struct pid_key {
+    char text[16];
+} pid_key;
+
+static pid_key key_of(pid_t pid)
+{
+    pid_key key;
+
+    snprintf(key.text, sizeof key.text, "%d", (int)pid);
+    return key;
+}
+
 static void reap(node_process *process, int flags)
 {
     siginfo_t info = {0};
 
-    if (process->reaped || waitid(P_PIDFD, (id_t)process->exit.fd, &info, WEXITED | flags) < 0 ||
+    if (process->reaped || waitid(P_PID, (id_t)process->pid, &info, WEXITED | flags) < 0 ||
         info.si_pid == 0)
         return;
     process->reaped = true;
@@ -236,26 +254,43 @@ static void reap(node_process *process, int flags)
     process->how.signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
 }
 
-static void on_exit_event(evutil_socket_t fd, short what, void *arg)
+static void on_exit_of(node_process *process)
 {
-    node_process *process = arg;
     void (*ended)(const node_process_exit *, void *) = process->options.ended;
 
-    (void)fd;
-    (void)what;
     /* Before it is reaped its number can't be another's, so the group is surely its own. */
     kill(-process->pid, SIGKILL);
     reap(process, WNOHANG);
-    if (!process->reaped)
-        return;
+    cx_map_remove(process->all->by_pid, key_of(process->pid).text);
     if (process->status.fd >= 0)
         on_status(process->status.fd, EV_READ, process);
     /* What it printed last counts: bounded by what the pipes hold. */
     if (!take_output(process, &process->output, &process->lines, output_line, READS_MAX * 4) ||
         !take_output(process, &process->errors, &process->error_lines, error_line, READS_MAX))
         return;
-    close_channel(&process->exit);
     ended(&process->how, process->options.arg);
+}
+
+/* One signal may stand for many children: asks until none is left. */
+static void on_child(evutil_socket_t number, short what, void *arg)
+{
+    node_processes *all = arg;
+    siginfo_t info;
+
+    (void)number;
+    (void)what;
+    for (;;) {
+        node_process *process;
+
+        info = (siginfo_t){0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+            return;
+        process = cx_map_get(all->by_pid, key_of(info.si_pid).text);
+        if (process != NULL)
+            on_exit_of(process);
+        else
+            waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG); /* nobody's any more */
+    }
 }
 
 static void on_kill(evutil_socket_t fd, short what, void *arg)
@@ -307,9 +342,7 @@ static bool fork_agent(node_process *process, newborn *child, cx_err *err)
         become_agent(child);
     if (process->pid < 0)
         return cx_fail_errno(err, "fork");
-    process->exit.fd = pidfd_open(process->pid, 0);
-    if (process->exit.fd < 0)
-        return cx_fail_errno(err, "pidfd_open");
+    cx_map_put(process->all->by_pid, key_of(process->pid).text, process);
     return true;
 }
 
@@ -318,18 +351,38 @@ static bool watch_all(node_process *process, cx_err *err)
     if (!watch(process, &process->input, EV_WRITE, on_input, err) ||
         !watch(process, &process->output, EV_READ | EV_PERSIST, on_output, err) ||
         !watch(process, &process->errors, EV_READ | EV_PERSIST, on_errors, err) ||
-        !watch(process, &process->status, EV_READ | EV_PERSIST, on_status, err) ||
-        !watch(process, &process->exit, EV_READ | EV_PERSIST, on_exit_event, err))
+        !watch(process, &process->status, EV_READ | EV_PERSIST, on_status, err))
         return false;
-    process->kill_timer = evtimer_new(process->loop, on_kill, process);
+    process->kill_timer = evtimer_new(process->all->loop, on_kill, process);
     event_add(process->output.event, NULL);
     event_add(process->errors.event, NULL);
     event_add(process->status.event, NULL);
-    event_add(process->exit.event, NULL);
     return true;
 }
 
-bool node_process_start(struct event_base *loop, const node_process_options *options,
+node_processes *node_processes_open(struct event_base *loop)
+{
+    node_processes *all = cx_alloc(1, sizeof *all);
+
+    all->loop = loop;
+    all->by_pid = cx_map_open();
+    all->child_event = evsignal_new(loop, SIGCHLD, on_child, all);
+    event_add(all->child_event, NULL);
+    return all;
+}
+
+void node_processes_close(node_processes **owner)
+{
+    node_processes *all = *owner;
+
+    if (all == NULL)
+        return;
+    event_free(all->child_event);
+    cx_map_close(&all->by_pid);
+    cx_free(owner);
+}
+
+bool node_process_start(node_processes *all, const node_process_options *options,
                         node_process **result, cx_err *err)
 {
     CX_AUTO(node_process_close) node_process *process = cx_alloc(1, sizeof *process);
@@ -339,9 +392,9 @@ bool node_process_start(struct event_base *loop, const node_process_options *opt
     const cx_list *command = &options->spec->command;
 
     process->options = *options;
-    process->loop = loop;
+    process->all = all;
     process->input.fd = process->output.fd = process->errors.fd = -1;
-    process->status.fd = process->exit.fd = -1;
+    process->status.fd = -1;
     process->how = (node_process_exit){.status = -1};
     process->lines.line_max = NODE_REPLY_MAX;
     process->error_lines.line_max = ERROR_LINE_MAX;
@@ -367,12 +420,12 @@ void node_process_close(node_process **owner)
         kill(-process->pid, SIGKILL);
         kill(process->pid, SIGKILL); /* before its setsid the group is not there yet */
         reap(process, 0);            /* SIGKILL can't be refused: this is short */
+        cx_map_remove(process->all->by_pid, key_of(process->pid).text);
     }
     close_channel(&process->input);
     close_channel(&process->output);
     close_channel(&process->errors);
     close_channel(&process->status);
-    close_channel(&process->exit);
     if (process->kill_timer != NULL)
         event_free(process->kill_timer);
     cx_buffer_free(&process->unwritten);

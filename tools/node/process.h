@@ -12,6 +12,10 @@
 #include "spec.h"
 
 typedef struct node_process node_process;
+typedef struct node_processes node_processes; /* all of them: who takes SIGCHLD */
+
+node_processes *node_processes_open(struct event_base *loop);
+void node_processes_close(node_processes **owner); /* after the last process */
 
 typedef struct node_process_exit {
     int status;     /* exit status, or -1 */
@@ -33,7 +37,7 @@ typedef struct node_process_options {
     void *arg;
 } node_process_options;
 
-CX_MUST_CHECK bool node_process_start(struct event_base *loop, const node_process_options *options,
+CX_MUST_CHECK bool node_process_start(node_processes *all, const node_process_options *options,
                                       node_process **process, cx_err *err);
 /* Kills what is left of it. */
 void node_process_close(node_process **owner);
