@@ -431,7 +431,8 @@ END
     run api adam PUT /api/v1/agents/x --data-binary "@$BATS_TEST_TMPDIR/deep"
     assert_json '.error.exit' 65
     is_running "$(pid_of node-1)"
-    (($(figure /api/v1/node .process.rss_bytes) < 100000000))
+    # The address sanitizer keeps what was freed for a while.
+    [[ $CX_BUILD == *address* ]] || (($(figure /api/v1/node .process.rss_bytes) < 100000000))
 }
 
 # ---- the node itself
