@@ -138,13 +138,20 @@ static void results_free(json_t ***owner)
     cx_free(owner);
 }
 
+/* The host of the receiver is full, or away for now: the same line may well be taken later. */
+static bool is_passing(cx_code code)
+{
+    return code == CX_BUSY || code == CX_UNAVAILABLE || code == CX_TIMEOUT || code == CX_DRAINING ||
+           code == CX_INTERRUPTED;
+}
+
 static void apply(cx_batch *batch, cx_batch_line *line, json_t **result)
 {
     cx_err error = {0};
 
     if (json_object_get(*result, "error") != NULL) {
         (void)cx_err_from_json(*result, &error);
-        if (error.code == CX_BUSY) {
+        if (is_passing(error.code)) {
             batch->busy = error;
             return;
         }

@@ -1,8 +1,8 @@
 /* A batch of messages on its way to a node: lines in, one result a line out, in the same order.
  *
  * A line that is no message has its result at once; the others are pending until the node answers
- * for them. A node that is full refuses single lines with `busy`: these stay pending, and are sent
- * again. Since every message has an id, sending one twice does no harm.
+ * for them. A line whose receiver's node is full or away for now (busy, unavailable, timeout, draining)
+ * stays pending, and is sent again. Since every message has an id, sending one twice does no harm.
  *
  * Pure: no clock, no I/O. */
 #pragma once

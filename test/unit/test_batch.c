@@ -76,7 +76,7 @@ static void a_line_that_is_no_message_fails_at_its_place_and_is_not_sent(void **
     assert_int_equal(batch.failed, 3);
 }
 
-static void a_busy_line_is_sent_again_and_the_others_are_not(void **state)
+static void a_line_for_a_node_that_is_full_or_away_is_sent_again_and_others_are_not(void **state)
 {
     CX_AUTO(cx_batch_free) cx_batch batch = {0};
     CX_AUTO(cx_buffer_free) cx_buffer body = {0};
@@ -98,6 +98,11 @@ static void a_busy_line_is_sent_again_and_the_others_are_not(void **state)
 
     cx_batch_body(&batch, &body);
     assert_string_equal((const char *)body.data, "{\"message_id\":\"b\",\"receiver\":\"echo\"}\n");
+    assert_true(answer(
+        &batch, "{\"message_id\":\"b\",\"error\":{\"code\":\"unavailable\",\"message\":\"away\"}}",
+        &err));
+    assert_int_equal(batch.pending, 1);
+    assert_int_equal(batch.busy.code, CX_UNAVAILABLE);
     assert_true(answer(&batch, "{\"message_id\":\"b\",\"status\":\"accepted\"}\n", &err));
 
     assert_int_equal(batch.pending, 0);
@@ -178,7 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_gets_the_receiver_and_the_id_that_it_lacks),
         cmocka_unit_test(a_line_that_is_no_message_fails_at_its_place_and_is_not_sent),
-        cmocka_unit_test(a_busy_line_is_sent_again_and_the_others_are_not),
+        cmocka_unit_test(a_line_for_a_node_that_is_full_or_away_is_sent_again_and_others_are_not),
         cmocka_unit_test(nothing_is_believed_of_an_answer_that_is_not_about_the_lines),
         cmocka_unit_test(what_was_never_answered_ends_with_its_id),
         cmocka_unit_test(a_batch_is_full_at_its_bounds),
