@@ -361,6 +361,12 @@ bool cx_msgpack_is_array(cx_bytes rest)
            ((rest.data[0] & 0xf0) == 0x90 || rest.data[0] == 0xdc || rest.data[0] == 0xdd);
 }
 
+bool cx_msgpack_is_map(cx_bytes rest)
+{
+    return rest.size > 0 &&
+           ((rest.data[0] & 0xf0) == 0x80 || rest.data[0] == 0xde || rest.data[0] == 0xdf);
+}
+
 bool cx_msgpack_scan_on(cx_msgpack_scan *scan, cx_bytes bytes, size_t *at, uint64_t wanted_max,
                         bool *done, cx_err *err)
 {

@@ -37,9 +37,10 @@ CX_MUST_CHECK bool cx_msgpack_take_array(cx_bytes *rest, size_t *count, cx_err *
 CX_MUST_CHECK bool cx_msgpack_take_map(cx_bytes *rest, size_t *count, cx_err *err);
 /* One value of any kind with all that is in it; *value views its bytes (NULL: not wanted). */
 CX_MUST_CHECK bool cx_msgpack_take_any(cx_bytes *rest, cx_bytes *value, cx_err *err);
-/* Whether the next value is nil (or an array); nothing is taken. */
+/* What the next value is; nothing is taken. */
 bool cx_msgpack_is_nil(cx_bytes rest);
 bool cx_msgpack_is_array(cx_bytes rest);
+bool cx_msgpack_is_map(cx_bytes rest);
 
 /* Finds the end of values in bytes that come in pieces, without reading any byte twice. */
 typedef struct cx_msgpack_scan {

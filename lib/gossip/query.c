@@ -99,15 +99,13 @@ static bool read_filters(const cx_gossip *core, cx_bytes filters, bool *take_us,
 
 /* ---- receiving */
 
-static bool is_key_query(cx_bytes name)
+/* Serf's own queries, but for the one that carries nothing. Real peers stop at an empty payload. */
+static bool needs_payload(cx_bytes name)
 {
-    static const char *const names[] = {"_serf_install-key", "_serf_use-key", "_serf_remove-key",
-                                        "_serf_list-keys"};
+    static const char prefix[] = "_serf_";
 
-    for (size_t i = 0; i < CX_COUNT(names); i++)
-        if (cx_bytes_equal(name, cx_bytes_of(names[i])))
-            return true;
-    return false;
+    return name.size >= strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0 &&
+           !cx_bytes_equal(name, cx_bytes_of("_serf_ping"));
 }
 
 static bool check(const cx_wire_query *query, cx_err *err)
@@ -117,9 +115,8 @@ static bool check(const cx_wire_query *query, cx_err *err)
     if (query->name.size + query->payload.size > CX_QUERY_RECEIVE_MAX)
         return cx_fail(err, CX_TOO_LARGE, "a query of %zu bytes",
                        query->name.size + query->payload.size);
-    /* Real peers stop at it. */
-    if (is_key_query(query->name) && query->payload.size == 0)
-        return cx_fail(err, CX_MALFORMED, "a key query without payload");
+    if (needs_payload(query->name) && query->payload.size == 0)
+        return cx_fail(err, CX_MALFORMED, "an internal query without payload");
     return true;
 }
 
@@ -270,6 +267,7 @@ bool cx_query_relay(cx_gossip *core, cx_bytes message, const cx_gossip_addr *fro
     const uint8_t user = CX_WIRE_USER;
     cx_wire_relay_header header;
     cx_wire_relay_addr addr;
+    cx_wire_response response;
     cx_gossip_addr to = {0};
 
     if (!cx_record_take(&rest, &cx_wire_relay_header_record, &header, err) ||
@@ -277,6 +275,9 @@ bool cx_query_relay(cx_gossip *core, cx_bytes message, const cx_gossip_addr *fro
         return false;
     if (rest.size < 2 || rest.data[0] != CX_SERF_RESPONSE || rest.size > CX_RESPONSE_SEND_MAX)
         return cx_fail(err, CX_MALFORMED, "a relay of something that is no query response");
+    if (!cx_wire_read((cx_bytes){rest.data + 1, rest.size - 1}, &cx_wire_response_record, &response,
+                      err))
+        return false;
     if ((addr.ip.size != 4 && addr.ip.size != 16) || addr.port < 1 || addr.port > UINT16_MAX)
         return cx_fail(err, CX_MALFORMED, "a relay to an address that can't be");
     to.size = (uint8_t)addr.ip.size;

@@ -88,7 +88,12 @@ static bool read_header(cx_stream_frame *frame, cx_bytes bytes, cx_err *err)
 static cx_stream_verdict scan_values(cx_stream_frame *frame, cx_bytes bytes, cx_err *err)
 {
     bool done = false;
+    cx_bytes first = {bytes.data + 1, bytes.size - 1};
 
+    if (first.size > 0 && !cx_msgpack_is_map(first) && !cx_msgpack_is_array(first)) {
+        cx_fail(err, CX_MALFORMED, "no record after the type on a stream");
+        return CX_STREAM_REFUSED;
+    }
     if (frame->phase == CX_STREAM_HEADER) {
         if (!cx_msgpack_scan_on(&frame->scan, bytes, &frame->at, HEADER_VALUES_MAX, &done, err) ||
             (done && !read_header(frame, bytes, err)))
