@@ -28,6 +28,9 @@ typedef enum node_action {
     NODE_GET_REGISTRY,
     NODE_GET_STATE,
     NODE_CHECKPOINT,
+    NODE_GET_DRAIN,
+    NODE_POST_DRAIN,
+    NODE_POST_RESUME,
 } node_action;
 
 typedef struct node_route {

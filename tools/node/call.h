@@ -53,3 +53,6 @@ void node_get_cluster(node_call *call);
 void node_get_registry(node_call *call);
 void node_get_state(node_call *call);
 void node_post_checkpoint(node_call *call);
+void node_get_drain(node_call *call);
+void node_post_drain(node_call *call);
+void node_post_resume(node_call *call);

@@ -129,7 +129,7 @@ void node_get_metrics(node_call *call)
     head(&text, "state", "gauge", "1 for the state that the node is in.");
     for (int i = 0; node_state_word((node_state)i) != NULL; i++)
         cx_buffer_addf(&text, "cx_node_state{state=\"%s\"} %d\n", node_state_word((node_state)i),
-                       node->state == (node_state)i);
+                       node->mode.state == (node_state)i);
     one(&text, "gossip_connected", "gauge", "1 while the gossip agent of the host is there.",
         node_gossip_is_connected(node->gossip));
     one(&text, "certificate_not_after_seconds", "gauge",

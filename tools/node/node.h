@@ -10,6 +10,7 @@
 #include "base/httpd.h"
 #include "config/config.h"
 #include "gossip_link.h"
+#include "mode.h"
 #include "outbox.h"
 #include "pki/tls.h"
 #include "registry.h"
@@ -18,15 +19,13 @@
 #include "waiters.h"
 #include "window.h"
 
-typedef enum node_state { NODE_ACTIVE, NODE_DRAINING, NODE_DRAINED, NODE_MAINTENANCE } node_state;
-
 typedef struct node_self {
     struct event_base *loop;
     cx_config *config;
     cx_log log;
     int lock_fd; /* of data_dir/node.lock */
     char *data_dir;
-    node_state state;
+    node_mode mode;
     bool stopping;
     int64_t started_ms, started_wall_ms;
 
@@ -50,10 +49,10 @@ typedef struct node_self {
     node_histogram histogram;
     uint64_t requests, refused;
 
-    struct event *cert_timer, *drain_timer;
-    cx_err cert_error; /* what the log knows about the certificate files */
+    struct event *cert_timer, *drain_timer, *mode_timer;
+    int64_t drain_base, drain_completed; /* messages processed: before this drain, and by it */
+    cx_err cert_error;                   /* what the log knows about the certificate files */
 } node_self;
 
-const char *node_state_word(node_state state);
 /* What other nodes see of this one changed: the tags are told anew. */
 void node_changed(node_self *node);

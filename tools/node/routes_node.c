@@ -20,9 +20,9 @@ static json_t *reasons_not_ready(const node_self *node)
 
     if (node->stopping)
         json_array_append_new(reasons, json_string("the node is stopping"));
-    else if (node->state != NODE_ACTIVE)
+    else if (node->mode.state != NODE_ACTIVE)
         json_array_append_new(reasons,
-                              json_sprintf("the node is %s", node_state_word(node->state)));
+                              json_sprintf("the node is %s", node_state_word(node->mode.state)));
     /* A cluster of one works without a gossip agent. */
     if (!node_gossip_is_connected(node->gossip) && node->config->bootstrap_expect > 1)
         json_array_append_new(reasons, json_string("the gossip agent is not connected"));
@@ -39,8 +39,8 @@ void node_get_readyz(node_call *call)
         json_array_append_new(reasons, json_string("the gossip agent is not connected; "
                                                    "a cluster of one works without it"));
     node_answer(call, ready ? 200 : 503,
-                json_pack("{s:b, s:s, s:o}", "ready", ready, "state", node_state_word(node->state),
-                          "reasons", reasons));
+                json_pack("{s:b, s:s, s:o}", "ready", ready, "state",
+                          node_state_word(node->mode.state), "reasons", reasons));
 }
 
 /* ---- figures */
@@ -106,14 +106,15 @@ static json_t *node_figures(const node_self *node)
 {
     const cx_config *config = node->config;
     node_sample sample = node_sampler_last(node->sampler);
-    json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "node_id", config->node_id,
-        "cluster", config->cluster, "version", cx_version, "state", node_state_word(node->state),
-        "pid", (int)getpid(), "started_at", cx_json_time(node->started_wall_ms), "uptime_seconds",
-        cx_json_figure((double)(cx_now_ms() - node->started_ms) / 1000), "time",
-        cx_json_time(cx_wall_ms()), "api_addr", config->api_advertise_addr, "registry_revision",
-        (json_int_t)node_registry_revision(node->registry), "agents", agents_figures(node),
-        "messages", messages_figures(node));
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:o, s:o, s:o, s:s, s:I, s:o, s:o}", "node_id",
+                  config->node_id, "cluster", config->cluster, "version", cx_version, "state",
+                  node_state_word(node->mode.state), "pid", (int)getpid(), "started_at",
+                  cx_json_time(node->started_wall_ms), "uptime_seconds",
+                  cx_json_figure((double)(cx_now_ms() - node->started_ms) / 1000), "time",
+                  cx_json_time(cx_wall_ms()), "api_addr", config->api_advertise_addr,
+                  "registry_revision", (json_int_t)node_registry_revision(node->registry), "agents",
+                  agents_figures(node), "messages", messages_figures(node));
 
     json_object_update_new(
         json, json_pack("{s:{s:o, s:o, s:I, s:I, s:o, s:I, s:o}, s:{s:o, s:I, s:I}}", "system",

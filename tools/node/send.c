@@ -469,11 +469,10 @@ static bool read_wait(sending *whole, cx_err *err)
 
 static bool is_open(const node_self *node, cx_err *err)
 {
-    if (node->state == NODE_ACTIVE && !node->stopping)
-        return true;
-    return cx_fail(err, CX_DRAINING, "%s is %s", node->config->node_id,
-                   node->stopping ? "stopping" : node_state_word(node->state)) ||
-           cx_hint(err, "send to another node");
+    if (!node->stopping)
+        return node_mode_check(&node->mode, node->config->node_id, "send", err);
+    cx_fail(err, CX_DRAINING, "%s is stopping", node->config->node_id);
+    return cx_hint(err, "send to another node");
 }
 
 void node_post_messages(node_call *call)

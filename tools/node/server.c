@@ -68,6 +68,9 @@ static void dispatch(node_call *call)
     case NODE_GET_REGISTRY: node_get_registry(call); return;
     case NODE_GET_STATE: node_get_state(call); return;
     case NODE_CHECKPOINT: node_post_checkpoint(call); return;
+    case NODE_GET_DRAIN: node_get_drain(call); return;
+    case NODE_POST_DRAIN: node_post_drain(call); return;
+    case NODE_POST_RESUME: node_post_resume(call); return;
     }
 }
 
@@ -99,6 +102,14 @@ static node_call *new_call(node_self *node, cx_exchange *exchange, const node_ro
     return call;
 }
 
+/* Maintenance may allow some changes only; entering and leaving it is always allowed. */
+static bool mode_allows(const node_self *node, const node_route *route, cx_err *err)
+{
+    return route->verb == NULL || route->action == NODE_POST_DRAIN ||
+           route->action == NODE_POST_RESUME ||
+           node_mode_check(&node->mode, node->config->node_id, route->verb, err);
+}
+
 static void on_request(cx_exchange *exchange, void *arg)
 {
     node_self *node = arg;
@@ -122,7 +133,8 @@ static void on_request(cx_exchange *exchange, void *arg)
         answer_refusal(exchange, &err);
         return;
     }
-    if (!node_access_check(route, &who, node->config->cluster, node->config->node_id, &err)) {
+    if (!node_access_check(route, &who, node->config->cluster, node->config->node_id, &err) ||
+        !mode_allows(node, route, &err)) {
         refuse(node, who_text, who.kind == CX_IDENTITY_NODE ? "node" : cx_role_word(who.role), from,
                route->verb != NULL ? route->verb : method, id[0] != '\0' ? id : path, &err);
         answer_refusal(exchange, &err);

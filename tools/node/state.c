@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "drain.h"
 #include "process.h"
 #include "server.h"
 #include "timer.h"
@@ -25,17 +26,6 @@ enum {
 
 /* ---- what the parts tell each other */
 
-const char *node_state_word(node_state state)
-{
-    switch (state) {
-    case NODE_ACTIVE: return "active";
-    case NODE_DRAINING: return "draining";
-    case NODE_DRAINED: return "drained";
-    case NODE_MAINTENANCE: return "maintenance";
-    }
-    return NULL;
-}
-
 void node_changed(node_self *node)
 {
     node_gossip_tags_changed(node->gossip);
@@ -47,7 +37,7 @@ static json_t *tags_of(void *arg)
     const node_self *node = arg;
 
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "role", "node", "api",
-                     node->config->api_advertise_addr, "state", node_state_word(node->state),
+                     node->config->api_advertise_addr, "state", node_state_word(node->mode.state),
                      "version", cx_version, "agents",
                      json_sprintf("%zu", node_agents_count(node->agents)), "rev",
                      json_sprintf("%lld", (long long)node_registry_revision(node->registry)));
@@ -340,6 +330,8 @@ bool node_self_open(const char *config_path, bool verbose, node_self *node, cx_e
         return false;
     open_outside(node);
     node->sampler = node_sampler_open(node->loop, node->data_dir);
+    if (!node_drain_open(node, err))
+        return false;
     open_gossip(node);
     node->cert_timer = event_new(node->loop, -1, EV_PERSIST, on_certs, node);
     node_timer_set(node->cert_timer, CERTS_MS);
@@ -436,6 +428,7 @@ void node_self_close(node_self *node)
     node_router_close(&node->router);
     node_waiters_close(&node->waiters);
     node_registry_close(&node->registry);
+    node_drain_close(node);
     node_queue_close(&node->queue);
     node_audit_close(&node->audit);
     node_sampler_close(&node->sampler);
