@@ -19,6 +19,9 @@ typedef struct cx_identity {
     cx_role role; /* of an operator; a node's is decided by whom it speaks to */
 } cx_identity;
 
+/* The node id of `cx-ca serve` itself: no node gets it, so none can pose as the CA. */
+#define CX_CA_SERVER_NAME "ca"
+
 const char *cx_role_word(cx_role role);
 CX_MUST_CHECK bool cx_role_parse(const char *text, cx_role *role, cx_err *err);
 const char *cx_identity_kind_word(cx_identity_kind kind); /* "node", "operator" */

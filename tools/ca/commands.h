@@ -13,3 +13,7 @@ extern const cx_command ca_list;
 extern const cx_command ca_show;
 extern const cx_command ca_verify;
 extern const cx_command ca_audit_verify;
+extern const cx_command ca_token_create;
+extern const cx_command ca_token_list_command;
+extern const cx_command ca_token_revoke_command;
+extern const cx_command ca_serve;

@@ -42,24 +42,6 @@ static const cx_option options[] = {
     {0},
 };
 
-/* The key that is there, else a new one, which is then there. */
-static bool take_key(const ca_store *store, const struct issue_options *option,
-                     const ca_leaf_files *files, EVP_PKEY **key, bool *changed, cx_err *err)
-{
-    CX_AUTO(cx_secret_free) cx_buffer pem = {0};
-    cx_key_type type;
-
-    if (cx_exists(files->key) && !option->new_key)
-        return cx_key_read(files->key, NULL, key, err);
-    *changed = true;
-    /* A certificate beside another key than its own would be worse than none. */
-    if (!store->dry_run && (!cx_remove_file(files->cert, err) || !cx_remove_file(files->key, err)))
-        return false;
-    return cx_key_type_parse(option->key_type, &type, err) && cx_key_generate(type, key, err) &&
-           cx_key_to_pem(*key, NULL, &pem, err) &&
-           (store->dry_run || cx_create(files->key, 0600, cx_buffer_bytes(&pem), err));
-}
-
 /* A certificate of somebody else is not overwritten unasked. */
 static bool check_owner(const ca_store *store, const struct issue_options *option,
                         const ca_leaf_wish *wish, const ca_leaf_files *files, X509 *cert,
@@ -98,12 +80,14 @@ static bool make(const struct issue_options *option, ca_store *store, const ca_l
     CX_AUTO(cx_cert_free) X509 *current = NULL;
     CX_AUTO(cx_key_free) EVP_PKEY *key = NULL;
     bool matches = false, is_new;
+    cx_key_type type;
 
     /* Everything that can be refused is, before anything is made. */
-    if ((!option->force && !ca_leaf_check_ca_file(store, files, err)) ||
+    if (!cx_key_type_parse(option->key_type, &type, err) ||
+        (!option->force && !ca_leaf_check_ca_file(store, files, err)) ||
         !read_current(option, files, &current, err) ||
         (current != NULL && !check_owner(store, option, wish, files, current, err)) ||
-        !take_key(store, option, files, &key, changed, err) ||
+        !ca_leaf_take_key(store, files, type, option->new_key, &key, changed, err) ||
         (current != NULL && !ca_leaf_matches(store, current, key, wish, &matches, err)))
         return false;
     if (matches && !option->force) {

@@ -31,6 +31,14 @@ static bool set_role(const char *role, ca_leaf_wish *wish, cx_err *err)
     return cx_role_parse(role, &wish->identity.role, err);
 }
 
+bool ca_leaf_check_node_id(const char *node_id, cx_err *err)
+{
+    if (strcmp(node_id, CX_CA_SERVER_NAME) == 0)
+        return cx_fail(err, CX_INVALID, "--node-id: the name \"%s\" is kept for cx-ca serve",
+                       node_id);
+    return cx_check_id("--node-id", node_id, err);
+}
+
 bool ca_leaf_wish_make(const char *node_id, const char *operator_name, const char *role,
                        const cx_list *sans, int64_t validity_ms, ca_leaf_wish *wish, cx_err *err)
 {
@@ -42,7 +50,8 @@ bool ca_leaf_wish_make(const char *node_id, const char *operator_name, const cha
         return cx_wrap(err, "--validity");
     wish->validity_ms = validity_ms;
     if (node_id != NULL) {
-        if (!set_identity(CX_IDENTITY_NODE, node_id, wish, err) ||
+        if (!ca_leaf_check_node_id(node_id, err) ||
+            !set_identity(CX_IDENTITY_NODE, node_id, wish, err) ||
             (cx_is_dns_name(node_id) && !cx_sans_add(&wish->sans, node_id, err)))
             return false;
     } else if (!set_identity(CX_IDENTITY_OPERATOR, operator_name, wish, err) ||
@@ -148,7 +157,24 @@ bool ca_leaf_make(ca_store *store, EVP_PKEY *key, const ca_leaf_wish *wish, cons
         return false;
     *changed = made == NULL;
     if (made == NULL && (!cx_cert_issue(store->cert, store->key, key, &spec, &made, err) ||
-                         (!store->dry_run && !ca_store_record(store, made, how, err))))
+                         (!store->dry_run && !ca_store_record(store, made, how, NULL, err))))
+        return false;
+    *cert = CX_TAKE(made);
+    return true;
+}
+
+bool ca_leaf_make_for_token(ca_store *store, EVP_PKEY *key, const ca_leaf_wish *wish,
+                            const char *token_id, X509 **cert, cx_err *err)
+{
+    CX_AUTO(cx_cert_free) X509 *made = NULL;
+    cx_cert_spec spec = {.identity = wish->identity,
+                         .sans = &wish->sans,
+                         .now_ms = store->now_ms,
+                         .validity_ms = wish->validity_ms};
+
+    if (!check_key(store, key, err) ||
+        !cx_cert_issue(store->cert, store->key, key, &spec, &made, err) ||
+        !ca_store_record(store, made, "token", token_id, err))
         return false;
     *cert = CX_TAKE(made);
     return true;
@@ -198,6 +224,20 @@ void ca_leaf_files_close(ca_leaf_files *files)
     cx_free(&files->ca);
     cx_free(&files->crl);
     cx_fd_close(&files->lock);
+}
+
+bool ca_leaf_take_key(const ca_store *store, const ca_leaf_files *files, cx_key_type type,
+                      bool anew, EVP_PKEY **key, bool *changed, cx_err *err)
+{
+    CX_AUTO(cx_secret_free) cx_buffer pem = {0};
+
+    if (cx_exists(files->key) && !anew)
+        return cx_key_read(files->key, NULL, key, err);
+    *changed = true;
+    if (!store->dry_run && (!cx_remove_file(files->cert, err) || !cx_remove_file(files->key, err)))
+        return false;
+    return cx_key_generate(type, key, err) && cx_key_to_pem(*key, NULL, &pem, err) &&
+           (store->dry_run || cx_create(files->key, 0600, cx_buffer_bytes(&pem), err));
 }
 
 /* Both paths lead to one file. */

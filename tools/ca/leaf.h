@@ -14,6 +14,8 @@ typedef struct ca_leaf_wish {
     int64_t validity_ms;
 } ca_leaf_wish;
 
+/* A node id as an argument; INVALID else. The name of the CA's own server is kept for it. */
+CX_MUST_CHECK bool ca_leaf_check_node_id(const char *node_id, cx_err *err);
 /* Node or operator from the options that name them: exactly one of the two; a role for an operator.
  * A node's own name is its first alternative name. sans are those of --san. */
 CX_MUST_CHECK bool ca_leaf_wish_make(const char *node_id, const char *operator_name,
@@ -34,6 +36,10 @@ CX_MUST_CHECK bool ca_leaf_make(ca_store *store, EVP_PKEY *key, const ca_leaf_wi
                                 const char *how, bool anew, X509 **cert, bool *changed,
                                 cx_err *err);
 
+/* A new certificate, recorded together with the token that is spent on it. */
+CX_MUST_CHECK bool ca_leaf_make_for_token(ca_store *store, EVP_PKEY *key, const ca_leaf_wish *wish,
+                                          const char *token_id, X509 **cert, cx_err *err);
+
 /* The files of a leaf in a folder. */
 typedef struct ca_leaf_files {
     char *folder;
@@ -48,6 +54,11 @@ typedef struct ca_leaf_files {
 CX_MUST_CHECK bool ca_leaf_files_open(const cx_run *run, const char *folder, cx_identity_kind kind,
                                       ca_leaf_files *files, cx_err *err);
 void ca_leaf_files_close(ca_leaf_files *files);
+/* The key that is there, else a new one, which is then there (a certificate without its key is
+ * removed first: beside another key it would be worse than none). */
+CX_MUST_CHECK bool ca_leaf_take_key(const ca_store *store, const ca_leaf_files *files,
+                                    cx_key_type type, bool anew, EVP_PKEY **key, bool *changed,
+                                    cx_err *err);
 /* Whether this CA's certificate may stand in the folder: EXISTS when another CA's does. */
 CX_MUST_CHECK bool ca_leaf_check_ca_file(const ca_store *store, const ca_leaf_files *files,
                                          cx_err *err);

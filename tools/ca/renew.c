@@ -1,11 +1,13 @@
-/* renew: a new certificate in place of one that ends soon: same identity, names and key. Needs the
- * CA's key on this host. One that has expired can be renewed too: who holds both keys may. */
+/* renew: a new certificate in place of one that ends soon: same identity, names and key. From the CA
+ * on this host, where one that has expired can be renewed too (who holds both keys may), or with --url
+ * from `cx-ca serve`, which allows that for a while. */
 #include <string.h>
 
 #include "base/io.h"
 #include "base/time.h"
 #include "commands.h"
 #include "leaf.h"
+#include "renew_remote.h"
 
 struct renew_options {
     ca_key_options ca;
@@ -14,6 +16,7 @@ struct renew_options {
     int64_t before_expiry_ms;
     int64_t validity_ms;
     bool force;
+    const char *url;
 };
 
 static const cx_option options[] = {
@@ -24,6 +27,8 @@ static const cx_option options[] = {
     {"validity", CX_DURATION(struct renew_options, validity_ms), "DUR", "90d",
      "how long the new one is valid"},
     {"force", CX_FLAG(struct renew_options, force), NULL, NULL, "renew however much is left"},
+    {"url", CX_TEXT(struct renew_options, url), "https://HOST:PORT", NULL,
+     "ask cx-ca serve there (its CA: --ca-cert, else ca.crt beside the certificate)"},
     CA_KEY_OPTIONS(struct renew_options, ca),
     {0},
 };
@@ -78,27 +83,69 @@ static bool replace(ca_store *store, const struct renew_options *option, EVP_PKE
     return true;
 }
 
+/* What is needed is there, and it is time. */
+static bool is_due(const struct renew_options *option, X509 *cert)
+{
+    return option->force || cx_cert_not_after_ms(cert) - cx_wall_ms() < option->before_expiry_ms;
+}
+
+static bool renew_here(cx_run *run, const struct renew_options *option, EVP_PKEY *key,
+                       const ca_leaf_wish *wish, X509 **cert, cx_err *err)
+{
+    CX_AUTO(ca_store_close) ca_store *store = NULL;
+
+    return ca_store_open(run, &option->ca, &store, err) &&
+           check_old(store, option->cert, *cert, err) &&
+           (!is_due(option, *cert) || replace(store, option, key, wish, cert, err));
+}
+
+static bool renew_there(cx_run *run, const struct renew_options *option, EVP_PKEY *key, X509 **cert,
+                        cx_err *err)
+{
+    CX_AUTO(cx_free) char *folder = ca_folder_of(option->cert);
+    CX_AUTO(cx_free) char *beside = cx_path_join(folder, "ca.crt");
+    CX_AUTO(cx_cert_free) X509 *fresh = NULL;
+    CX_AUTO(cx_buffer_free) cx_buffer pem = {0};
+    renew_remote_files files = {
+        .url = option->url,
+        .cert = option->cert,
+        .key = option->key,
+        .ca = option->ca.place.ca_cert != NULL ? option->ca.place.ca_cert : beside,
+    };
+
+    if (!is_due(option, *cert) || run->dry_run)
+        return true;
+    if (!renew_remote(run, &files, *cert, key, &fresh, err) || !cx_cert_to_pem(fresh, &pem, err) ||
+        !cx_replace(option->cert, 0644, cx_buffer_bytes(&pem), err))
+        return false;
+    cx_cert_free(cert);
+    *cert = CX_TAKE(fresh);
+    return true;
+}
+
 static bool renew(cx_run *run, const void *parsed, cx_err *err)
 {
     const struct renew_options *option = parsed;
-    CX_AUTO(ca_store_close) ca_store *store = NULL;
     CX_AUTO(ca_leaf_wish_free) ca_leaf_wish wish = {0};
     CX_AUTO(cx_cert_free) X509 *cert = NULL;
     CX_AUTO(cx_key_free) EVP_PKEY *key = NULL;
     CX_AUTO(cx_json_free) json_t *document = NULL;
+    char before[CX_SERIAL_SIZE], after[CX_SERIAL_SIZE];
     bool changed;
 
     if (option->cert == NULL || option->key == NULL)
         return cx_fail(err, CX_USAGE, "--cert FILE and --key FILE are needed");
     if (!cx_cert_read(option->cert, &cert, err) || !cx_key_read(option->key, NULL, &key, err) ||
         !cx_cert_check_key(cert, option->cert, key, option->key, err) ||
-        !make_wish(cert, option->validity_ms, &wish, err) ||
-        !ca_store_open(run, &option->ca, &store, err) || !check_old(store, option->cert, cert, err))
+        !make_wish(cert, option->validity_ms, &wish, err))
         return false;
-    changed =
-        option->force || cx_cert_not_after_ms(cert) - store->now_ms < option->before_expiry_ms;
-    if (changed && !replace(store, option, key, &wish, &cert, err))
+    changed = is_due(option, cert);
+    cx_cert_serial(cert, before);
+    if (!(option->url != NULL ? renew_there(run, option, key, &cert, err)
+                              : renew_here(run, option, key, &wish, &cert, err)))
         return false;
+    cx_cert_serial(cert, after);
+    changed = run->dry_run ? changed : strcmp(before, after) != 0;
     document = ca_leaf_describe(cert, &wish.identity, changed);
     json_object_set_new(document, "certificate", cx_json_text(option->cert));
     if (changed && run->dry_run)

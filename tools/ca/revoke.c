@@ -68,7 +68,11 @@ static bool collect(cx_statement *statement, cx_list *serials, cx_err *err)
     }
 }
 
-/* All certificates of a name that are in date, revoked ones too: they are no error. */
+/* How long after its end a certificate might still be renewed: serve's --grace and more. */
+#define RENEWABLE_MS (INT64_C(366) * 24 * 60 * 60 * 1000)
+
+/* All certificates of a name that are in date or could be renewed; revoked ones too: they are no
+ * error. */
 static bool find_by_name(ca_store *store, cx_identity_kind kind, const char *name, cx_list *serials,
                          cx_err *err)
 {
@@ -82,7 +86,7 @@ static bool find_by_name(ca_store *store, cx_identity_kind kind, const char *nam
             return false;
         cx_bind_text(statement, 1, cx_identity_kind_word(kind));
         cx_bind_text(statement, 2, name);
-        cx_bind_int(statement, 3, store->now_ms);
+        cx_bind_int(statement, 3, store->now_ms - RENEWABLE_MS);
         if (!collect(statement, serials, err))
             return false;
     }
@@ -195,8 +199,9 @@ static bool revoke(cx_run *run, const void *parsed, cx_err *err)
 const cx_command ca_revoke = {
     .name = "revoke",
     .summary = "take a certificate's trust away",
-    .description = "Records it and signs a new list, which nodes take up from crl.pem in their "
-                   "cert_dir. By name every certificate that is in date is revoked.",
+    .description =
+        "Records it and signs a new list, which nodes take up from crl.pem in their "
+        "cert_dir. By name every certificate is revoked that is in date or could be renewed.",
     .options = options,
     .options_size = sizeof(struct revoke_options),
     .changes = true,

@@ -137,7 +137,8 @@ static bool insert_issued(ca_store *store, X509 *cert, const cx_identity *identi
 }
 
 /* All that apply_issued of the audit log needs to make the record anew. */
-static json_t *audit_fields(X509 *cert, const cx_identity *identity, const char *how)
+static json_t *audit_fields(const ca_store *store, X509 *cert, const cx_identity *identity,
+                            const char *how)
 {
     char serial[CX_SERIAL_SIZE], uri[CX_URI_SIZE], key_id[CX_KEY_ID_SIZE];
     json_t *fields;
@@ -152,14 +153,41 @@ static json_t *audit_fields(X509 *cert, const cx_identity *identity, const char 
                        cx_json_time(cx_cert_not_after_ms(cert)));
     if (identity->kind == CX_IDENTITY_OPERATOR)
         json_object_set_new(fields, "role", json_string(cx_role_word(identity->role)));
+    if (store->peer[0] != '\0')
+        json_object_set_new(fields, "from", cx_json_text(store->peer));
     return fields;
 }
 
-static bool record_in_transaction(ca_store *store, X509 *cert, const cx_identity *identity,
-                                  const char *how, cx_err *err)
+/* Marks a token as spent on the certificate, if it still can be. */
+static bool spend_token(ca_store *store, const char *id, X509 *cert, cx_err *err)
 {
-    return insert_issued(store, cert, identity, how, err) &&
-           audit_add(store->db, "certificate_issued", audit_fields(cert, identity, how),
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    char serial[CX_SERIAL_SIZE];
+
+    if (!cx_db_prepare(store->db,
+                       "UPDATE tokens SET used_at_ms = ?, serial = ? WHERE id = ? "
+                       "AND used_at_ms IS NULL AND revoked_at_ms IS NULL AND expires_at_ms > ?",
+                       &statement, err))
+        return false;
+    cx_cert_serial(cert, serial);
+    cx_bind_int(statement, 1, store->now_ms);
+    cx_bind_text(statement, 2, serial);
+    cx_bind_text(statement, 3, id);
+    cx_bind_int(statement, 4, store->now_ms);
+    if (!cx_run_statement(statement, err))
+        return false;
+    if (cx_db_changes(store->db) == 0)
+        return cx_fail(err, CX_TOKEN_USED, "the token was used already");
+    return audit_add(store->db, "token_used",
+                     json_pack("{s:s, s:s}", "token_id", id, "serial", serial), store->now_ms, err);
+}
+
+static bool record_in_transaction(ca_store *store, X509 *cert, const cx_identity *identity,
+                                  const char *how, const char *token_id, cx_err *err)
+{
+    return (token_id == NULL || spend_token(store, token_id, cert, err)) &&
+           insert_issued(store, cert, identity, how, err) &&
+           audit_add(store->db, "certificate_issued", audit_fields(store, cert, identity, how),
                      store->now_ms, err) &&
            cx_db_commit(store->db, err);
 }
@@ -328,13 +356,14 @@ bool ca_store_recorded_ca(ca_store *store, const char *cluster, X509 **cert, cx_
     return true;
 }
 
-bool ca_store_record(ca_store *store, X509 *cert, const char *how, cx_err *err)
+bool ca_store_record(ca_store *store, X509 *cert, const char *how, const char *token_id,
+                     cx_err *err)
 {
     cx_identity identity;
 
     if (!cx_cert_identity(cert, &identity, err) || !cx_db_begin(store->db, err))
         return false;
-    if (!record_in_transaction(store, cert, &identity, how, err)) {
+    if (!record_in_transaction(store, cert, &identity, how, token_id, err)) {
         cx_db_rollback(store->db);
         return false;
     }

@@ -19,6 +19,7 @@ typedef struct ca_store {
     int64_t now_ms; /* read once, so that all of a command has one time */
     bool dry_run;
     int lock;
+    char peer[64]; /* who asked over the network, for the audit log; "" for a command */
 } ca_store;
 
 typedef struct ca_key_options {
@@ -55,8 +56,11 @@ CX_MUST_CHECK bool ca_store_record_ca(ca_store *store, cx_err *err);
 CX_MUST_CHECK bool ca_store_recorded_ca(ca_store *store, const char *cluster, X509 **cert,
                                         cx_err *err);
 
-/* Records a certificate before anybody gets it. how: "issued", "signed", "renewed". */
-CX_MUST_CHECK bool ca_store_record(ca_store *store, X509 *cert, const char *how, cx_err *err);
+/* Records a certificate before anybody gets it. how: "issued", "signed", "renewed", "token".
+ * token_id: the token that is spent on it, in the same transaction (TOKEN_USED when it can't be any
+ * more); NULL: none. */
+CX_MUST_CHECK bool ca_store_record(ca_store *store, X509 *cert, const char *how,
+                                   const char *token_id, cx_err *err);
 /* The newest certificate recorded for the URI, if it is not revoked; else NULL. */
 CX_MUST_CHECK bool ca_store_newest(ca_store *store, const char *uri, X509 **cert, cx_err *err);
 /* Whether a certificate for this key was revoked because somebody else has the key. */
