@@ -20,7 +20,8 @@ struct send_options {
 };
 
 static const cx_option options[] = {
-    CX_TARGET_OPTIONS(struct send_options, target),
+    {"node", CX_TEXT(struct send_options, target.node), "NODE_ID|ADDR", NULL,
+     "send through this node; it finds the receiver wherever it is"},
     {"to", CX_TEXT(struct send_options, to), "AGENT", NULL,
      "the receiver; in bulk, of messages that name none"},
     {"content", CX_TEXT(struct send_options, content), "JSON|-", NULL,
@@ -157,8 +158,6 @@ static bool send_messages(cx_run *run, const void *parsed, cx_err *err)
     CX_AUTO(queue_close) queue_scope scope = {0};
     bool bulk = queue_dash(run);
 
-    if (option->target.all)
-        return cx_fail(err, CX_USAGE, "send takes one node: it finds the receiver wherever it is");
     if (run->arg_count > 0 && !bulk)
         return cx_fail(err, CX_USAGE, "%s: the receiver is given by --to", run->args[0]);
     if (bulk && (option->content != NULL || option->id != NULL || option->wait_ms > 0))
