@@ -5,10 +5,12 @@
 #include "config/config.h"
 #include "config/policy.h"
 #include "repo/create.h"
+#include "repo/prune.h"
 #include "repo/repo.h"
 #include "repo/verify.h"
 
-extern const cx_command backup_keygen, backup_create, backup_list, backup_show, backup_verify;
+extern const cx_command backup_keygen, backup_create, backup_list, backup_show, backup_verify,
+    backup_prune;
 
 /* ---- where the repository is */
 
@@ -86,6 +88,29 @@ CX_MUST_CHECK bool backup_trusted_key(const cx_run *run, const char *file, cx_re
 
 /* One backup in the document of `verify`. */
 json_t *backup_verified_to_json(const char *id, const cx_verified *verified);
+
+/* ---- how long backups are kept */
+
+typedef struct backup_retention {
+    int64_t keep_full_ms;
+    int64_t keep_incremental_ms;
+    int64_t grace_ms;
+} backup_retention;
+
+#define BACKUP_RETENTION_OPTIONS(type, field)                                                  \
+    {"keep-full", CX_DURATION(type, field.keep_full_ms), "DUR", "30d", "age of full backups"}, \
+        {"keep-incremental", CX_DURATION(type, field.keep_incremental_ms), "DUR", "7d",        \
+         "age of incremental backups"},                                                        \
+    {                                                                                          \
+        "grace", CX_DURATION(type, field.grace_ms), "DUR", "24h",                              \
+            "remove what no backup names when it has been so for this long"                    \
+    }
+
+/* Prunes one repository; the document of `prune`. */
+CX_MUST_CHECK bool backup_prune_repo(const cx_run *run, const backup_retention *retention,
+                                     cx_repo *repo, const char *trusted_key, const cx_list *discard,
+                                     int64_t wait_ms, json_t **document, cx_err *err);
+json_t *backup_pruned_to_json(const cx_pruned *pruned, bool dry_run);
 
 /* ---- making backups */
 

@@ -4,7 +4,8 @@
 int main(int argc, char **argv)
 {
     static const cx_command *const commands[] = {
-        &backup_keygen, &backup_create, &backup_list, &backup_show, &backup_verify, NULL,
+        &backup_keygen, &backup_create, &backup_list, &backup_show,
+        &backup_verify, &backup_prune,  NULL,
     };
 
     return cx_tool_main("back up a node, look after its backups", commands, argc, argv);

@@ -107,7 +107,7 @@ static const char *choose_type(const backup_repos *repos, const char *type)
             (backups.count > 0 && !cx_dest_now(repos->items[i]->dest, &now_ms, &ignored)))
             continue;
         for (size_t j = 0; j < backups.count; j++)
-            if (backups.items[j].is_complete && strstr(backups.items[j].id, "-full-") != NULL)
+            if (backups.items[j].is_complete && cx_backup_is_full(backups.items[j].id))
                 last_ms = backups.items[j].arrived_ms;
         if (last_ms == 0 || now_ms - last_ms >= AUTO_FULL_MS)
             return "full";
