@@ -12,14 +12,15 @@ struct cx_dest {
 
 bool cx_dest_open(const char *text, cx_dest **dest, cx_err *err)
 {
-    const cx_dest_kind *kind = &cx_dest_dir_kind;
+    bool is_s3 = strncmp(text, "s3://", 5) == 0;
+    const cx_dest_kind *kind = is_s3 ? &cx_dest_s3_kind : &cx_dest_dir_kind;
     void *self = NULL;
 
-    if (strstr(text, "://") != NULL) {
+    if (!is_s3 && strstr(text, "://") != NULL) {
         cx_fail(err, CX_USAGE, "destination %s: no such kind", text);
-        return cx_hint(err, "a folder");
+        return cx_hint(err, "a folder, or s3://bucket/prefix?endpoint=URL&region=R&path_style=1");
     }
-    if (!cx_dest_dir_open(text, &self, err))
+    if (is_s3 ? !cx_dest_s3_open(text, &self, err) : !cx_dest_dir_open(text, &self, err))
         return cx_wrap(err, "destination %s", text);
     *dest = cx_alloc(1, sizeof **dest);
     **dest = (cx_dest){.kind = kind, .self = self, .name = cx_strdup(text)};

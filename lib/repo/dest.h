@@ -5,7 +5,7 @@
  * `s3://bucket/prefix?endpoint=http://127.0.0.1:4568&region=us-east-1&path_style=1`.
  * Keys are relative paths of our own making ("prod/node-1/repo.json"). An object appears whole or not
  * at all, and is durable when put returns (LATER: when flush does); what was stored is checked then:
- * a folder's files are read back, S3 tells the digest of what it has.
+ * a folder's files are read back, S3 compares the digest that the request is signed with.
  *
  * put, get and remove may be called from several threads at once. */
 #pragma once

@@ -16,6 +16,7 @@ typedef struct cx_dest_kind {
     bool (*now)(void *self, int64_t *wall_ms, cx_err *err);
 } cx_dest_kind;
 
-extern const cx_dest_kind cx_dest_dir_kind;
+extern const cx_dest_kind cx_dest_dir_kind, cx_dest_s3_kind;
 
 CX_MUST_CHECK bool cx_dest_dir_open(const char *path, void **self, cx_err *err);
+CX_MUST_CHECK bool cx_dest_s3_open(const char *url, void **self, cx_err *err);

@@ -207,6 +207,10 @@ static bool try_once(cx_repo_lock *lock, bool *done, json_t **holder, cx_err *er
         return false;
     if (mark == NULL)
         return true;
+    /* The answer to our first try was lost. */
+    *done = is_ours(lock, mark);
+    if (*done)
+        return true;
     if (!is_dead(lock->repo, lock->key, mark, &dead, err))
         return false;
     if (dead && !take_over(lock, mark, done, err))
