@@ -96,7 +96,11 @@ $(FUZZ)/libcx.a: $(patsubst %.c,$(FUZZ)/%.o,$(wildcard $(DOMAINS:%=lib/%/*.c)))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(FUZZ)/fuzz_%: $(FUZZ)/test/fuzz/fuzz_%.o $(FUZZ)/libcx.a
+# fuzz_TOOL_part may use what is in tools/TOOL, all but its main, as unit tests do.
+fuzz_of = $(patsubst %.c,$(FUZZ)/%.o,$(filter-out %/main.c,$(wildcard tools/$(firstword $(subst _, ,$(1)))/*.c)))
+$(FUZZ)/test/fuzz/%.o: CPPFLAGS += -Itools
+
+$(FUZZ)/fuzz_%: $(FUZZ)/test/fuzz/fuzz_%.o $$(call fuzz_of,$$*) $(FUZZ)/libcx.a
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
 
 fuzz: $(FUZZERS)

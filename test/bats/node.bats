@@ -525,3 +525,47 @@ END
     run api olga POST /api/v1/messages --include --data '{"receiver":"slow"}'
     [[ ${output,,} == *"retry-after: 1"* && $output == *busy* ]]
 }
+
+@test "the API's document names exactly the paths that are served" {
+    awk '/^  \// { path = substr($1, 1, length($1) - 1) }
+        /^    (get|put|post|delete):/ { print toupper(substr($1, 1, length($1) - 1)), path }
+        /^components:/ { exit }' "$CX_ROOT/share/schemas/node-api.openapi.yaml" |
+        sort >"$BATS_TEST_TMPDIR/documented"
+    sed -nE 's/^ +\{NODE_[A-Z_]+, "([A-Z]+)", "([^"]+)".*/\1 \2/p' "$CX_ROOT/tools/node/access.c" |
+        sort >"$BATS_TEST_TMPDIR/served"
+    (($(wc -l <"$BATS_TEST_TMPDIR/served") > 20))
+    diff "$BATS_TEST_TMPDIR/documented" "$BATS_TEST_TMPDIR/served"
+}
+
+@test "under valgrind: no error and no leak in a node's whole life" {
+    [[ $CX_BUILD != *-* ]] || skip "valgrind and sanitizers exclude each other"
+    need valgrind
+    start_daemon node-1 valgrind --quiet --leak-check=full --error-exitcode=99 \
+        --errors-for-leak-kinds=definite,possible \
+        "$CX_BUILD/cx-node" run --config "$BATS_TEST_TMPDIR/node-1/config.yaml"
+    wait_until 60 answers_health 1
+    deploy echo
+    deploy counter
+    run send_message '{"receiver":"echo","content":{"forward_to":"counter"}}' 30s
+    assert_json .status 'done'
+    run send_message '{"receiver":"counter","content":{"crash_after":true}}' 30s
+    assert_json .status 'done'
+    jq -nc 'range(50) | {receiver: "echo"}, {receiver: "nobody"}, 1' >"$BATS_TEST_TMPDIR/lines"
+    send_lines "$BATS_TEST_TMPDIR/lines" >/dev/null
+    for path in /metrics /api/v1/node /api/v1/agents /api/v1/messages /api/v1/queues /api/v1/cluster \
+        /api/v1/messages/stats /api/v1/registry /api/v1/debug/state /nowhere; do
+        api vic GET "$path" >/dev/null
+    done
+    api olga POST /api/v1/agents/echo/suspend >/dev/null
+    api olga POST /api/v1/agents/echo/resume >/dev/null
+    api olga POST /api/v1/node/checkpoint >/dev/null
+    api adam DELETE '/api/v1/agents/counter?force=1' >/dev/null
+    api vic PUT /api/v1/agents/x --data '{}' >/dev/null
+    api old GET /healthz || true
+    send_message '{"receiver":"echo","content":{"sleep_ms":200}}'
+    kill -TERM "$(figure /api/v1/node .pid)"
+    wait_until 30 is_gone "$(pid_of node-1)"
+    daemon_status=0
+    wait "$(pid_of node-1)" || daemon_status=$?
+    assert_equal "$daemon_status" 0
+}
