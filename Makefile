@@ -23,8 +23,7 @@ BUILD    := build$(VARIANT)
 PACKAGES := libssl libcrypto libcurl libevent libevent_openssl libevent_pthreads libsodium \
             libarchive libzstd sqlite3 jansson yaml-0.1 libsystemd zlib
 
-CPPFLAGS += -Ilib -D_GNU_SOURCE -DCX_VERSION='"$(VERSION)"' \
-            -DCX_SHARE_DIR='"$(PREFIX)/share/cx"' -MMD -MP
+CPPFLAGS += -Ilib -D_GNU_SOURCE -MMD -MP
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -Werror
 # UBSan names an overflow and its place; -ftrapv would end the program before that.
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE $(if $(SANITIZE),,-ftrapv)
@@ -49,7 +48,17 @@ FIXTURES := $(call objects,$(filter-out test/unit/test_%,$(wildcard test/unit/*.
 
 # ---- rules
 
-.PHONY: all unit fuzz fuzz-run layers style lint install clean
+# Few files say the version or the prefix: another one compiles those alone, and links.
+SAYING := lib/base/cli.o lib/base/http_transfer.o lib/config/share.o test/unit/test_cli.o
+SAID    = -DCX_VERSION='"$(VERSION)"' -DCX_SHARE_DIR='"$(PREFIX)/share/cx"'
+$(SAYING:%=$(BUILD)/%) $(SAYING:%=build-fuzz/%): CPPFLAGS += $(SAID)
+$(SAYING:%=$(BUILD)/%): $(BUILD)/said
+$(BUILD)/said: FORCE
+	@mkdir -p $(@D)
+	@echo $(VERSION) $(PREFIX) | cmp -s - $@ || echo $(VERSION) $(PREFIX) >$@
+FORCE:
+
+.PHONY: FORCE all unit fuzz fuzz-run layers style lint install clean
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -138,9 +147,11 @@ lint:
 # ---- install
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cx
-	install -m 0755 $(BINARIES) scripts/caxton $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cx/scripts
+	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin
 	cp -R share/. $(DESTDIR)$(PREFIX)/share/cx
+	cp -R scripts/. $(DESTDIR)$(PREFIX)/share/cx/scripts
+	ln -sfn ../share/cx/scripts/caxton $(DESTDIR)$(PREFIX)/bin/caxton
 
 clean:
 	rm -rf build build-*

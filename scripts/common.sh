@@ -13,6 +13,7 @@ give_up() {
         not_found) status=66 ;;
         unavailable) status=69 ;;
         internal) status=70 ;;
+        exists) status=73 ;;
         io) status=74 ;;
         busy | timeout) status=75 ;;
         permission) status=77 ;;
@@ -89,6 +90,7 @@ close_inherited() {
 # that the scripts of a checkout and those of an installed cx both find their own.
 find_tools() {
     local build=${CX_BUILD:-$1/build}
+    [[ ! -x $1/../../bin/cx-node ]] || PATH=$(realpath "$1/../../bin"):$PATH # installed: PREFIX/share/cx
     [[ ! -d $build ]] || PATH=$(realpath "$build"):$PATH
     PATH=$1/scripts:$PATH
     export PATH

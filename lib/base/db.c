@@ -251,6 +251,21 @@ void cx_db_close(cx_db **owner)
     cx_free(&db);
 }
 
+bool cx_db_version(const char *path, int64_t *version, cx_err *err)
+{
+    CX_AUTO(cx_db_close) cx_db *db = cx_alloc(1, sizeof(*db));
+    int fault;
+
+    if (access(path, F_OK) < 0)
+        return cx_fail_errno(err, "database %s", path);
+    db->path = cx_strdup(path);
+    fault = sqlite3_open_v2(path, &db->handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_EXRESCODE, NULL);
+    if (fault != SQLITE_OK)
+        return fail(db, fault, err);
+    sqlite3_busy_timeout(db->handle, BUSY_TIMEOUT_MS);
+    return read_version(db, version, err);
+}
+
 bool cx_db_exec(cx_db *db, const char *sql, cx_err *err)
 {
     return exec(db, sql, err);

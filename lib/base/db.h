@@ -20,6 +20,9 @@ typedef struct cx_statement cx_statement;
 CX_MUST_CHECK bool cx_db_open(const char *path, const char *const *migrations, size_t count,
                               bool read_only, cx_db **db, cx_err *err);
 void cx_db_close(cx_db **owner);
+/* How many migrations the database at path has seen, whatever this program knows; nothing is written.
+ * NOT_FOUND when it isn't there. */
+CX_MUST_CHECK bool cx_db_version(const char *path, int64_t *version, cx_err *err);
 
 /* Runs SQL without results (many statements are fine). */
 CX_MUST_CHECK bool cx_db_exec(cx_db *db, const char *sql, cx_err *err);

@@ -224,6 +224,30 @@ bool node_storage_open(struct event_base *loop, const char *data_dir, const cx_l
     return true;
 }
 
+bool node_storage_schema(const char *data_dir, json_t **document, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *list = json_array();
+    bool ok = true;
+
+    for (size_t i = 0; i < NODE_DATABASES; i++) {
+        CX_AUTO(cx_free) char *path = cx_path_join(data_dir, databases[i].file);
+        json_int_t known = (json_int_t)databases[i].count;
+        bool exists = cx_exists(path);
+        int64_t version = 0;
+
+        if (exists && !cx_db_version(path, &version, err))
+            return false;
+        ok &= version <= known;
+        json_array_append_new(list,
+                              json_pack("{s:s, s:o, s:o, s:I, s:b}", "name", databases[i].file,
+                                        "path", cx_json_text(path), "schema",
+                                        exists ? json_integer(version) : json_null(), "known",
+                                        known, "readable", version <= known));
+    }
+    *document = json_pack("{s:b, s:O}", "ok", ok, "databases", list);
+    return true;
+}
+
 void node_storage_close(node_storage **owner)
 {
     node_storage *storage = *owner;

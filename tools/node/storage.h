@@ -34,6 +34,10 @@ typedef struct node_job {
 /* Opens and migrates both databases and starts the thread. */
 CX_MUST_CHECK bool node_storage_open(struct event_base *loop, const char *data_dir,
                                      const cx_log *log, node_storage **storage, cx_err *err);
+/* Which schemas the databases below data_dir have and which ones this program knows, as
+ * {"ok":bool,"databases":[{"name","path","schema","known","readable"}]}; schema is null where there is
+ * no database yet. Opens them read-only, also while a node runs. */
+CX_MUST_CHECK bool node_storage_schema(const char *data_dir, json_t **document, cx_err *err);
 /* Finishes what waits, then closes. */
 void node_storage_close(node_storage **owner);
 

@@ -1,0 +1,20 @@
+# lock.bash: one procedure at a time in the whole cluster; sourced by procedure.bash.
+# shellcheck shell=bash
+# shellcheck disable=SC2154
+
+# hold_lock NAME [WAIT]: runs the script again under a lease of the cluster, which ends with it: who
+# loses the lease is told by SIGTERM. A script that is called by the holder has it already. A dry run
+# needs none.
+hold_lock() {
+    local name=$1 wait=${2:-0s} pid start
+    ((${#dry[@]} == 0)) || return 0
+    if [[ ${CX_LOCK_HELD-} == "$name "* ]]; then
+        read -r _ pid start <<<"$CX_LOCK_HELD"
+        [[ $(start_time "$pid" || true) != "$start" ]] || return 0
+    fi
+    type -P cx-lock >/dev/null || give_up unavailable "cx-lock is missing: the cluster can't be locked"
+    rm -rf "$scratch"
+    # exec keeps the process id: that of cx-lock is ours.
+    CX_LOCK_HELD="$name $$ $(start_time $$)" exec cx-lock run "$name" --ttl 30s --wait "$wait" \
+        --reason "$(cut -c1-200 <<<"${0##*/} ${words[*]}") by $(who_am_i)" -- "$script" "${words[@]}"
+}
