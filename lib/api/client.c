@@ -181,6 +181,38 @@ static bool find_files(const cx_config *config, struct files *files, cx_err *err
     return true;
 }
 
+/* ---- calls on a loop */
+
+struct errand {
+    cx_api *api;
+    cx_api_nodes node; /* a copy of the one */
+    struct call call;
+    cx_api_done *done;
+    void *arg;
+};
+
+static void on_errand(cx_http_answer *got, void *arg)
+{
+    struct errand *errand = arg;
+    const cx_api_node *node = &errand->node.items[0];
+    CX_AUTO(cx_json_free) json_t *answer = NULL;
+    CX_AUTO(cx_api_answer_free) cx_api_answer raw = {0};
+    cx_err error = {0};
+
+    if (got->status == 0) {
+        explain(errand->api, node, &errand->call.peer, &got->error, &error);
+    } else {
+        measure_skew(errand->api, got->peer_date_ms);
+        take_answer(got, &raw);
+        if (!cx_api_answer_json(&raw, &answer, &error))
+            cx_wrap(&error, "%s", cx_api_node_name(node));
+    }
+    errand->done(&answer, answer != NULL ? NULL : &error, errand->arg);
+    cx_api_nodes_free(&errand->node);
+    call_free(&errand->call);
+    cx_free(&errand);
+}
+
 /* ---- public */
 
 bool cx_api_open(const cx_config *config, cx_api **api, cx_err *err)
@@ -334,6 +366,26 @@ bool cx_api_call_all(cx_api *api, const cx_api_nodes *nodes, const char *method,
         call_free(&calls[i]);
     }
     return done;
+}
+
+void cx_api_call_on(cx_api *api, cx_http_loop *http, const cx_api_node *node, const char *method,
+                    const char *path, const json_t *body, int64_t timeout_ms, cx_api_done *done,
+                    void *arg)
+{
+    CX_AUTO(cx_free) char *text = body != NULL ? cx_json_line(body) : NULL;
+    struct errand *errand;
+    cx_err error = {0};
+
+    if (!has_address(node, &error)) {
+        done(&(json_t *){NULL}, &error, arg);
+        return;
+    }
+    errand = cx_alloc(1, sizeof *errand);
+    *errand = (struct errand){.api = api, .done = done, .arg = arg};
+    cx_api_nodes_add(&errand->node, node->node_id, node->api_addr, node->status);
+    prepare(api, &errand->node.items[0], method, path, body != NULL ? "application/json" : NULL,
+            text != NULL ? cx_bytes_of(text) : (cx_bytes){0}, timeout_ms, &errand->call);
+    cx_http_loop_start(http, &errand->call.request, on_errand, errand);
 }
 
 bool cx_api_pause(int64_t ms, cx_err *err)

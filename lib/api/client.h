@@ -96,6 +96,14 @@ CX_MUST_CHECK bool cx_api_answer_json(const cx_api_answer *answer, json_t **docu
 CX_MUST_CHECK bool cx_api_call_all(cx_api *api, const cx_api_nodes *nodes, const char *method,
                                    const char *path, const json_t *body, int64_t timeout_ms,
                                    json_t **answers, cx_err *errors, cx_err *err);
+/* One call on a loop: `done` gets the answer (which it may take) or the error, called once, from the
+ * loop (at once when the node has no address). The client outlives the
+ * http loop; closing that tells INTERRUPTED. */
+typedef void cx_api_done(json_t **answer, const cx_err *error, void *arg);
+struct cx_http_loop;
+void cx_api_call_on(cx_api *api, struct cx_http_loop *http, const cx_api_node *node,
+                    const char *method, const char *path, const json_t *body, int64_t timeout_ms,
+                    cx_api_done *done, void *arg);
 /* Waits between two looks at something that changes; INTERRUPTED when a signal came. */
 CX_MUST_CHECK bool cx_api_pause(int64_t ms, cx_err *err);
 /* Clock skew of the last node that answered: its clock minus ours, rounded to seconds. */

@@ -27,6 +27,10 @@ const node_route node_routes[] = {
     {NODE_GET_QUEUES, "GET", "/api/v1/queues", CX_ROLE_VIEWER, true, NULL},
     {NODE_GET_CLUSTER, "GET", "/api/v1/cluster", CX_ROLE_VIEWER, true, NULL},
     {NODE_GET_REGISTRY, "GET", "/api/v1/registry", CX_ROLE_VIEWER, true, NULL},
+    /* Leases audit themselves: a renewal every few seconds is no news. */
+    {NODE_GET_LEASES, "GET", "/api/v1/leases", CX_ROLE_VIEWER, true, NULL},
+    {NODE_POST_LEASE, "POST", "/api/v1/leases/{id}", CX_ROLE_OPERATOR, true, NULL},
+    {NODE_DELETE_LEASE, "DELETE", "/api/v1/leases/{id}", CX_ROLE_OPERATOR, true, NULL},
     {NODE_GET_STATE, "GET", "/api/v1/debug/state", CX_ROLE_VIEWER, true, NULL},
     {0},
 };

@@ -10,6 +10,7 @@
 #include "base/httpd.h"
 #include "config/config.h"
 #include "gossip_link.h"
+#include "leases.h"
 #include "mode.h"
 #include "outbox.h"
 #include "pki/tls.h"
@@ -34,6 +35,7 @@ typedef struct node_self {
     node_audit *audit;
     node_queue *queue;
     node_registry *registry;
+    node_leases *leases;
     node_agents *agents;
     cx_http_loop *http;
     node_router *router;

@@ -272,7 +272,7 @@ typedef struct checkpoint_job {
 
 static bool checkpoint_work(node_storage *storage, node_job *base, cx_err *err)
 {
-    static const char *const names[NODE_DATABASES] = {"registry.db", "queues.db"};
+    static const char *const names[NODE_DATABASES] = {"registry.db", "queues.db", "leases.db"};
     checkpoint_job *job = (checkpoint_job *)base;
 
     for (size_t i = 0; i < NODE_DATABASES; i++) {

@@ -48,6 +48,7 @@ static void on_members(const json_t *members, void *arg)
     node_self *node = arg;
 
     node_router_members(node->router, members);
+    node_leases_members(node->leases, members);
     node_outbox_wake(node->outbox);
 }
 
@@ -216,7 +217,14 @@ static bool open_storage(node_self *node, cx_err *err)
                                                  .retention_ms = node->config->message_retention_ms,
                                                  .queued = on_queued,
                                                  .arg = node},
-                           &node->queue, err);
+                           &node->queue, err) &&
+           node_leases_open(
+               &(node_leases_options){.loop = node->loop,
+                                      .log = &node->log,
+                                      .storage = node->storage,
+                                      .audit = node->audit,
+                                      .bootstrap_expect = node->config->bootstrap_expect},
+               &node->leases, err);
 }
 
 static void on_registered(node_spec *spec, bool suspended, void *arg)
@@ -430,6 +438,7 @@ void node_self_close(node_self *node)
     node_registry_close(&node->registry);
     node_drain_close(node);
     node_queue_close(&node->queue);
+    node_leases_close(&node->leases);
     node_audit_close(&node->audit);
     node_sampler_close(&node->sampler);
     node_latency_free(&node->latency);

@@ -46,6 +46,25 @@ static const char *const registry_migrations[] = {
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
 };
 
+/* A name keeps its row while it is free, for its last fence. Times in milliseconds of the monotonic
+ * clock of the boot boot_id. setting.floor: the highest fence of names whose row is gone. */
+static const char *const lease_migrations[] = {
+    "CREATE TABLE lease ("
+    " name TEXT PRIMARY KEY,"
+    " owner TEXT NOT NULL,"
+    " about TEXT NOT NULL,"
+    " fence INTEGER NOT NULL,"
+    " ttl_ms INTEGER NOT NULL,"
+    " granted_ms INTEGER NOT NULL,"
+    " expires_ms INTEGER NOT NULL,"
+    " boot_id TEXT NOT NULL,"
+    " last_fence INTEGER NOT NULL,"
+    " last_owner TEXT NOT NULL,"
+    " closed INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+};
+
 static const struct {
     const char *file;
     const char *const *migrations;
@@ -53,6 +72,7 @@ static const struct {
 } databases[NODE_DATABASES] = {
     [NODE_REGISTRY_DB] = {"registry.db", registry_migrations, CX_COUNT(registry_migrations)},
     [NODE_QUEUES_DB] = {"queues.db", queue_migrations, CX_COUNT(queue_migrations)},
+    [NODE_LEASES_DB] = {"leases.db", lease_migrations, CX_COUNT(lease_migrations)},
 };
 
 struct node_storage {

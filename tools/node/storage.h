@@ -2,8 +2,8 @@
  * transaction for all that wait (group commit), and return to the loop once that is committed.
  *
  * A batch with a job that is `durable` is fsynced before anybody is told; else it is only written
- * (it survives the process, and reaches the disk within NODE_SYNC_MS). Two databases, registry.db
- * and queues.db, and the audit log are its only files. */
+ * (it survives the process, and reaches the disk within NODE_SYNC_MS). The databases registry.db,
+ * queues.db and leases.db and the audit log are its only files. */
 #pragma once
 
 #include <event2/event.h>
@@ -15,7 +15,12 @@ enum { NODE_SYNC_MS = 1000 };
 
 typedef struct node_storage node_storage;
 
-typedef enum node_database { NODE_REGISTRY_DB, NODE_QUEUES_DB, NODE_DATABASES } node_database;
+typedef enum node_database {
+    NODE_REGISTRY_DB,
+    NODE_QUEUES_DB,
+    NODE_LEASES_DB,
+    NODE_DATABASES
+} node_database;
 
 /* First member of a job's struct; the job is a copy of its input. `work` runs in the storage thread
  * inside a transaction of its database; after a failure in its batch everything is rolled back and
@@ -31,7 +36,7 @@ typedef struct node_job {
     cx_err err;          /* for done: why not */
 } node_job;
 
-/* Opens and migrates both databases and starts the thread. */
+/* Opens and migrates the databases and starts the thread. */
 CX_MUST_CHECK bool node_storage_open(struct event_base *loop, const char *data_dir,
                                      const cx_log *log, node_storage **storage, cx_err *err);
 /* Which schemas the databases below data_dir have and which ones this program knows, as
