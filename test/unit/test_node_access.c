@@ -37,7 +37,8 @@ static void each_role_may_what_the_contract_says(void **state)
         {NODE_GET_MESSAGE, true, true, true},     {NODE_RETRY_MESSAGE, false, true, false},
         {NODE_GET_QUEUES, true, true, true},      {NODE_GET_CLUSTER, true, true, true},
         {NODE_GET_REGISTRY, true, true, true},    {NODE_GET_STATE, true, true, true},
-        {NODE_CHECKPOINT, false, true, false},
+        {NODE_CHECKPOINT, false, true, false},    {NODE_GET_LEASES, true, true, true},
+        {NODE_POST_LEASE, false, true, true},     {NODE_DELETE_LEASE, false, true, true},
     };
     size_t known = 0;
 
@@ -70,12 +71,18 @@ static void another_cluster_may_nothing(void **state)
     }
 }
 
+/* Leases write their own lines: only a new holder is news, a renewal is not. */
+static bool audits_itself(const node_route *route)
+{
+    return route->action == NODE_POST_LEASE || route->action == NODE_DELETE_LEASE;
+}
+
 static void a_change_has_a_word_for_the_audit_log(void **state)
 {
     (void)state;
     for (const node_route *route = node_routes; route->method != NULL; route++)
         if (strcmp(route->method, "GET") != 0 && route->action != NODE_POST_MESSAGES &&
-            route->verb == NULL)
+            !audits_itself(route) && route->verb == NULL)
             fail_msg("%s %s", route->method, route->path);
 }
 
