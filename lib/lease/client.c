@@ -358,15 +358,22 @@ static bool run_until(cx_lease_client *client, bool (*holds)(const cx_lease_clie
     return !interrupted || cx_fail(err, CX_INTERRUPTED, "interrupted");
 }
 
-/* The same for what is sent so that nothing is left behind: a signal makes us hurry, no more. */
+/* Waits for releases, so that nothing is left behind, whatever signal came; once a majority knows,
+ * the others are not waited for much longer. */
 static void wait_given_back(cx_lease_client *client, int64_t wait_ms)
 {
     struct timeval tick = {0, TICK_MS * 1000};
     int64_t until_ms = clock_ms() + wait_ms;
+    bool enough = false;
 
     event_add(client->tick, &tick);
-    while (client->giving_back > 0 && clock_ms() < until_ms)
+    while (client->giving_back > 0 && clock_ms() < until_ms) {
         event_base_loop(client->loop, EVLOOP_ONCE);
+        if (!enough && (int64_t)client->given_back >= cx_claim_majority(&client->claim)) {
+            enough = true;
+            until_ms = clock_ms() + CX_CLAIM_STRAGGLERS_MS;
+        }
+    }
     event_del(client->tick);
 }
 
@@ -611,6 +618,7 @@ bool cx_lease_acquire(cx_lease_client *client, int64_t wait_ms, cx_lease_remark 
         give_back(client);
     client->round_open = false;
     client->round++;
+    client->given_back = 0;
     wait_given_back(client, GIVE_BACK_MS);
     return false;
 }

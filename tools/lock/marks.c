@@ -17,22 +17,27 @@ enum { LOCK_FILE_MAX = 16 * 1024, FILES_MAX = 1000 };
 
 /* ---- nodes */
 
-/* What the node tells of who set its state, if it does: the fields of a mark, reason, expires_at. */
-static json_t *node_mark(const json_t *node)
+/* The node keeps its state by itself, whatever became of who set it: nothing here can be dead. */
+static json_t *node_mark(const json_t *drain, const char *node_id)
 {
-    static const char *const from[] = {"owner",         "host",       "boot_id",
-                                       "pid",           "reason",     "started_at",
-                                       "started_ticks", "expires_at", "since"};
-    const json_t *mark = json_object_get(node, "mark");
-    json_t *item = json_pack(
-        "{s:s, s:O, s:O, s:O}", "kind", "node_state", "name", json_object_get(node, "node_id"),
-        "node_id", json_object_get(node, "node_id"), "state", json_object_get(node, "state"));
+    static const struct {
+        const char *to, *from;
+    } fields[] = {
+        {"state", "state"},      {"owner", "owner"},      {"reason", "reason"},
+        {"since", "entered_at"}, {"expires_at", "until"},
+    };
+    json_t *item = json_pack("{s:s, s:o, s:o}", "kind", "node_state", "name", cx_json_text(node_id),
+                             "node_id", cx_json_text(node_id));
 
-    for (size_t i = 0; item != NULL && i < CX_COUNT(from); i++) {
-        json_t *value = json_object_get(mark, from[i]);
+    for (size_t i = 0; i < CX_COUNT(fields); i++) {
+        json_t *value = json_object_get(drain, fields[i].from);
 
-        json_object_set(item, from[i], value != NULL ? value : json_null());
+        json_object_set(item, fields[i].to, value != NULL ? value : json_null());
     }
+    json_object_set_new(item, "host", json_null());
+    json_object_set_new(item, "boot_id", json_null());
+    json_object_set_new(item, "started_at", json_null());
+    json_object_set_new(item, "alive", json_null());
     return item;
 }
 
@@ -52,18 +57,15 @@ json_t *lock_node_marks(lock_scope *scope, int64_t timeout_ms)
     json_t *marks = json_array();
     cx_err err;
 
-    if (!cx_api_gather(scope->api, &scope->nodes, "/api/v1/node", timeout_ms, &gathered, &err))
+    if (!cx_api_gather(scope->api, &scope->nodes, "/api/v1/node/drain", timeout_ms, &gathered,
+                       &err))
         return marks;
     for (size_t i = 0; i < gathered.count; i++) {
-        const json_t *node = gathered.answers[i];
-        json_t *item = NULL;
+        const json_t *drain = gathered.answers[i];
+        const char *state = cx_json_text_or_empty(drain, "state");
 
-        if (node != NULL && strcmp(cx_json_text_or_empty(node, "state"), "active") != 0)
-            item = node_mark(node);
-        if (item == NULL)
-            continue;
-        judge(item);
-        json_array_append_new(marks, item);
+        if (state[0] != '\0' && strcmp(state, "active") != 0)
+            json_array_append_new(marks, node_mark(drain, cx_json_text_or_empty(drain, "node_id")));
     }
     return marks;
 }
