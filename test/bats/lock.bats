@@ -73,7 +73,7 @@ is_free() {
 # api METHOD PATH [BODY]: node-1's, raw; the status is in $http, the answer in $output.
 api() {
     local address body=()
-    address=$(jq -r .api_addr "$dir/node-1/etc/config.yaml")
+    address=$(cx-config get api_addr --raw)
     [[ -z ${3-} ]] || body=(--data-binary "$3" --header 'Content-Type: application/json')
     output=$(curl --silent --show-error --max-time 20 --insecure --request "$1" --path-as-is \
         --cert "$CX_CERT_DIR/operator.crt" --key "$CX_CERT_DIR/operator.key" \
@@ -422,9 +422,16 @@ alone_acquire() {
     need strace
     local number address told killed=0 calls='fsync,fdatasync,pwrite64,write,sendto'
     address=$(free_loopback):8080
-    jq --arg dir "$BATS_TEST_TMPDIR" --arg api "$address" '.bootstrap_expect = 1 |
-        .api_addr = $api | .data_dir = "\($dir)/data" | .run_dir = "\($dir)/run"' \
-        "$dir/node-1/etc/config.yaml" >"$BATS_TEST_TMPDIR/config.yaml"
+    cat >"$BATS_TEST_TMPDIR/config.yaml" <<CONFIG
+cluster: $(cx-config get cluster --raw)
+node_id: node-1
+bind_addr: ${address%:*}:7946
+api_addr: $address
+data_dir: $BATS_TEST_TMPDIR/data
+run_dir: $BATS_TEST_TMPDIR/run
+cert_dir: $dir/node-1/certs
+bootstrap_expect: 1
+CONFIG
     for ((number = 1; number < 60; number++)); do
         start_daemon node cx-node run --config "$BATS_TEST_TMPDIR/config.yaml"
         wait_until 20 answers "$address"
