@@ -9,8 +9,9 @@
 #include "repo/repo.h"
 #include "repo/verify.h"
 
-extern const cx_command backup_keygen, backup_create, backup_list, backup_show, backup_verify,
-    backup_prune;
+extern const cx_command backup_keygen, backup_kit, backup_kit_check, backup_create, backup_list,
+    backup_show, backup_ls, backup_diff, backup_dump, backup_verify, backup_copy, backup_prune,
+    backup_run, backup_status;
 
 /* ---- where the repository is */
 

@@ -54,7 +54,7 @@ static bool create(cx_run *run, const void *parsed, cx_err *err)
         !backup_make(run, config, &repos, &keys, &job, &document, err))
         return false;
     /* Some destinations have it and some don't: nobody may take that for done. */
-    run->answer_no = !json_is_true(json_object_get(document, "verified"));
+    run->answer_no = !run->dry_run && !json_is_true(json_object_get(document, "verified"));
     return cx_emit(run, document, err);
 }
 
