@@ -35,7 +35,7 @@ static char *decoded(const char *text, size_t size)
         int high = text[i] == '%' && i + 2 < size ? hex_digit(text[i + 1]) : -1;
         int low = high < 0 ? -1 : hex_digit(text[i + 2]);
 
-        value[length++] = low < 0 ? text[i] : (char)(high << 4 | low);
+        value[length++] = (char)(low < 0 ? text[i] : high << 4 | low);
         i += low < 0 ? 0 : 2;
     }
     return value;
