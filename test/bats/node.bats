@@ -569,3 +569,76 @@ END
     wait "$(pid_of node-1)" || daemon_status=$?
     assert_equal "$daemon_status" 0
 }
+
+@test "an agent that sends more than its receiver's queue holds is slowed, and nothing is lost" {
+    write_node 1 'queue_max: 20'
+    start_node 1
+    cat >"$BATS_TEST_TMPDIR/flood" <<'END'
+#!/usr/bin/python3
+import json, sys
+for line in sys.stdin:
+    for i in range(500):
+        print(json.dumps({"receiver": "counter", "message_id": f"f-{i}", "sender": "somebody"}))
+    print(json.dumps({"in_reply_to": json.loads(line)["message_id"]}), flush=True)
+END
+    chmod +x "$BATS_TEST_TMPDIR/flood"
+    deploy counter
+    deploy flood "$(jq -nc --arg c "$BATS_TEST_TMPDIR/flood" '{command: [$c]}')"
+    send_message '{"receiver":"flood"}'
+    wait_until 60 figure_is /api/v1/messages/stats .processed_total 501
+    log=$BATS_TEST_TMPDIR/node-1/data/agents/counter/log.ndjson
+    assert_equal "$(jq -r .message_id "$log" | sort -u | wc -l)" 500
+    run api vic GET /api/v1/messages/f-7
+    assert_json .sender flood
+}
+
+@test "a disk that is full refuses messages, and the node lives and goes on when there is room" {
+    # A limit on the size of files stands for it: writes fail half-way, with EFBIG.
+    start_daemon node-1 bash -c 'ulimit -f 400 && exec "$0" "$@"' \
+        "$CX_BUILD/cx-node" run --config "$BATS_TEST_TMPDIR/node-1/config.yaml"
+    wait_until 20 answers_health 1
+    deploy echo
+    jq -nc 'range(40) | {receiver: "echo", message_id: "m-\(.)", content: ("x" * 20000)}' \
+        >"$BATS_TEST_TMPDIR/lines"
+    run send_lines "$BATS_TEST_TMPDIR/lines"
+    assert_equal "$(jq -s 'map(select(.error)) | length' <<<"$output")" 40 # all of it, or nothing
+    run send_message '{"receiver":"echo","content":1}' 10s
+    assert_json .status 'done'
+    is_running "$(pid_of node-1)"
+
+    stop_daemon node-1
+    start_node 1
+    run send_lines "$BATS_TEST_TMPDIR/lines"
+    assert_equal "$(jq -s 'map(select(.status == "accepted")) | length' <<<"$output")" 40
+    wait_until 20 figure_is /api/v1/messages/stats '[.processed_total, .lost] | @csv' 41,0
+}
+
+@test "a renewed certificate is served without a restart, one of another node is refused" {
+    cp -r "$PKI/node-1" "$BATS_TEST_TMPDIR/certs"
+    sed -i "s|^cert_dir:.*|cert_dir: $BATS_TEST_TMPDIR/certs|" "$BATS_TEST_TMPDIR/node-1/config.yaml"
+    start_node 1
+    address=$(<"$BATS_TEST_TMPDIR/node-1/address")
+    served() {
+        openssl s_client -connect "$address" -cert "$PKI/vic/operator.crt" \
+            -key "$PKI/vic/operator.key" </dev/null 2>/dev/null | openssl x509 -noout -serial
+    }
+    before=$(served)
+    make_cert "$PKI/ca" "$BATS_TEST_TMPDIR/new" node spiffe://test/node/node-1 node
+    cp "$BATS_TEST_TMPDIR"/new/node.{key,crt} "$BATS_TEST_TMPDIR/certs/"
+    is_served() { [[ $(served) == "$(openssl x509 -noout -serial -in "$BATS_TEST_TMPDIR/new/node.crt")" ]]; }
+    wait_until 15 is_served
+    refute [ "$(served)" = "$before" ]
+    wait_until 15 logged node-1 '.event == "certificates_reloaded"'
+    serial=$(served)
+    figure_is /api/v1/node '.certificate.serial | ascii_upcase' "${serial#serial=}"
+
+    echo garbage >"$BATS_TEST_TMPDIR/certs/node.crt" # the old one stays
+    kill -HUP "$(pid_of node-1)"
+    wait_until 15 logged node-1 '.event == "certificates_bad"'
+    is_served
+    stop_daemon node-1
+
+    cp "$PKI/node-2"/node.{key,crt} "$BATS_TEST_TMPDIR/certs/"
+    run --separate-stderr cx-node run --config "$BATS_TEST_TMPDIR/node-1/config.yaml"
+    assert_error cert_invalid
+}

@@ -54,6 +54,7 @@ struct node_agent {
     node_agent_state state;
     wish wish;
     bool ending;     /* its process was told to end */
+    bool timed_out;  /* because it did not answer in time */
     bool restarting; /* and it is to start again without waiting */
     node_process *process;
     struct event *start_timer, *deadline_timer;
@@ -371,7 +372,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     cx_log_write(agent->agents->options.log, CX_WARN, "agent_timeout", "{s:s}", "agent",
                  agent->spec->id);
     /* Its end fails the attempts, so none overlaps with the next one. */
-    end_process(agent, true);
+    agent->timed_out = true;
+    end_process(agent, false);
 }
 
 static void deliver(node_agent *agent, node_message *message)
@@ -608,11 +610,9 @@ static void on_ended(const node_process_exit *how, void *arg)
         set_error(agent, agent->last_exit);
         agent->backoff.failures = FAILURES_MAX; /* trying soon again won't help */
     }
-    why = cx_format("the agent ended (%s)", agent->last_exit);
-    if (agent->timeouts > 0 && agent->restarting) {
-        cx_free(&why);
-        why = cx_strdup("no answer within message_timeout");
-    }
+    why = agent->timed_out ? cx_strdup("no answer within message_timeout")
+                           : cx_format("the agent ended (%s)", agent->last_exit);
+    agent->timed_out = false;
     node_process_close(&agent->process);
     agents->processes--;
     agent->ending = false;

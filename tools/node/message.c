@@ -288,6 +288,8 @@ bool node_output_parse(cx_bytes line, const char *agent, node_output *output, cx
         return false;
     if (in_reply_to == NULL) {
         *output = (node_output){.kind = NODE_OUTPUT_SEND};
+        /* Who an agent is, is not for it to say. */
+        json_object_set_new(json, "sender", json_string(agent));
         return node_message_parse(json, agent, false, &output->message, err);
     }
     if (!node_check_message_id(in_reply_to, err) ||

@@ -53,7 +53,8 @@ typedef struct node_self {
 
     struct event *cert_timer, *drain_timer, *mode_timer;
     int64_t drain_base, drain_completed; /* messages processed: before this drain, and by it */
-    cx_err cert_error;                   /* what the log knows about the certificate files */
+    char serial[64];                     /* of the certificate that the log knows */
+    cx_err cert_error;                   /* and what it knows to be wrong with the files */
 } node_self;
 
 /* What other nodes see of this one changed: the tags are told anew. */

@@ -1,9 +1,11 @@
 #include "registry.h"
 
+#include "base/io.h"
 #include "base/time.h"
 
 struct node_registry {
     node_storage *storage;
+    char *folder; /* of the agents' state folders */
     int64_t revision;
 };
 
@@ -34,6 +36,10 @@ static bool read_revision(cx_db *db, int64_t *revision, cx_err *err)
 
 static bool bind_put(cx_db *db, const registry_job *job, cx_statement **statement, cx_err *err)
 {
+    CX_AUTO(cx_free) char *folder = cx_path_join(job->registry->folder, job->id);
+
+    if (!cx_make_folders(folder, 0700, NULL, err))
+        return false;
     if (!cx_db_prepare(db,
                        "INSERT INTO agent (id, spec, deployed_at) VALUES (?1, ?2, ?3)"
                        " ON CONFLICT (id) DO UPDATE SET spec = ?2, deployed_at = ?3",
@@ -119,7 +125,7 @@ static void load_row(cx_statement *row, const cx_log *log, void (*found)(node_sp
         cx_log_error(log, CX_ERROR, "agent_unreadable", &err);
 }
 
-bool node_registry_open(node_storage *storage, const cx_log *log,
+bool node_registry_open(node_storage *storage, const char *data_dir, const cx_log *log,
                         void (*found)(node_spec *spec, bool suspended, void *arg), void *arg,
                         node_registry **result, cx_err *err)
 {
@@ -129,6 +135,7 @@ bool node_registry_open(node_storage *storage, const cx_log *log,
     bool row = false;
 
     registry->storage = storage;
+    registry->folder = cx_path_join(data_dir, "agents");
     if (!read_revision(db, &registry->revision, err) ||
         !cx_db_prepare(db, "SELECT id, spec, suspended FROM agent ORDER BY id", &statement, err))
         return false;
@@ -145,6 +152,8 @@ bool node_registry_open(node_storage *storage, const cx_log *log,
 
 void node_registry_close(node_registry **owner)
 {
+    if (*owner != NULL)
+        cx_free(&(*owner)->folder);
     cx_free(owner);
 }
 

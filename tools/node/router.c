@@ -251,11 +251,13 @@ static void take_member(node_router *router, const json_t *member)
     const json_t *tags = json_object_get(member, "tags");
     const char *api = cx_json_text_or_empty(tags, "api");
     const char *revision = cx_json_text_or_empty(tags, "rev");
+    CX_AUTO(cx_free) char *host = NULL;
+    uint16_t port = 0;
     cx_err err;
     peer *seen;
 
     if (strcmp(node_id, router->options.node_id) == 0 || !cx_check_id("node", node_id, &err) ||
-        api[0] == '\0')
+        !cx_parse_host_port(api, 0, &host, &port, &err))
         return;
     seen = peer_of(router, node_id);
     seen->seen = true;

@@ -65,6 +65,7 @@ static bool run_node(cx_run *run, const void *parsed, cx_err *err)
     (void)parsed;
     if (!fill_standard_streams(err))
         return false;
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, as on a full disk */
     good = node_self_open(run->config_path, run->verbose, &node, err) && serve(&node, err);
     node_self_close(&node);
     return good;

@@ -1,5 +1,6 @@
 #include "state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -12,6 +13,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "drain.h"
+#include "pki/cert.h"
 #include "process.h"
 #include "server.h"
 #include "timer.h"
@@ -21,6 +23,7 @@ enum {
     TRANSFERS_MAX = 64, /* requests to other nodes at once */
     CERTS_MS = 10000,   /* certificate files are looked at so often */
     AGENTS_GRACE_MS = 2000,
+    FAREWELL_MS = 50,
     RESEND_MS = 200, /* an agent's message that found its queue full */
 };
 
@@ -36,11 +39,11 @@ static json_t *tags_of(void *arg)
 {
     const node_self *node = arg;
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "role", "node", "api",
-                     node->config->api_advertise_addr, "state", node_state_word(node->mode.state),
-                     "version", cx_version, "agents",
-                     json_sprintf("%zu", node_agents_count(node->agents)), "rev",
-                     json_sprintf("%lld", (long long)node_registry_revision(node->registry)));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o}", "role", "node", "api", node->config->api_advertise_addr,
+        "state", node_state_word(node->stopping ? NODE_DRAINING : node->mode.state), "version",
+        cx_version, "agents", json_sprintf("%zu", node_agents_count(node->agents)), "rev",
+        json_sprintf("%lld", (long long)node_registry_revision(node->registry)));
 }
 
 static void on_members(const json_t *members, void *arg)
@@ -193,6 +196,21 @@ static bool open_data_dir(node_self *node, cx_err *err)
     return true;
 }
 
+/* Peers know us by the certificate: one of another node would be refused by all of them. */
+static bool check_certificate(const node_self *node, const char *path, cx_err *err)
+{
+    CX_AUTO(cx_cert_free) X509 *cert = NULL;
+    cx_identity identity;
+
+    if (!cx_cert_read(path, &cert, err) || !cx_cert_identity(cert, &identity, err))
+        return false;
+    if (identity.kind == CX_IDENTITY_NODE && strcmp(identity.name, node->config->node_id) == 0)
+        return true;
+    return cx_fail(err, CX_CERT_INVALID, "%s is of %s, but this is %s", path, identity.name,
+                   node->config->node_id) ||
+           cx_hint(err, "cx-ca issue --node-id %s", node->config->node_id);
+}
+
 static bool open_tls(node_self *node, cx_err *err)
 {
     CX_AUTO(cx_free) char *ca = cx_config_cert(node->config, "ca.crt");
@@ -200,10 +218,13 @@ static bool open_tls(node_self *node, cx_err *err)
     CX_AUTO(cx_free) char *key = cx_config_cert(node->config, "node.key");
     CX_AUTO(cx_free) char *crl = cx_config_cert(node->config, "crl.pem");
 
-    return cx_tls_open(
-        &(cx_tls_files){
-            .ca = ca, .cert = cert, .key = key, .crl = crl, .cluster = node->config->cluster},
-        &node->tls, err);
+    return cx_tls_open(&(cx_tls_files){.ca = ca,
+                                       .cert = cert,
+                                       .key = key,
+                                       .crl = crl,
+                                       .cluster = node->config->cluster},
+                       &node->tls, err) &&
+           check_certificate(node, cert, err);
 }
 
 static bool open_storage(node_self *node, cx_err *err)
@@ -245,7 +266,8 @@ static bool open_agents(node_self *node, cx_err *err)
                                                            .finished = on_finished,
                                                            .send = on_send,
                                                            .arg = node});
-    return node_registry_open(node->storage, &node->log, on_registered, node, &node->registry, err);
+    return node_registry_open(node->storage, node->data_dir, &node->log, on_registered, node,
+                              &node->registry, err);
 }
 
 static void open_outside(node_self *node)
@@ -290,21 +312,22 @@ static void open_gossip(node_self *node)
 static void on_certs(evutil_socket_t fd, short what, void *arg)
 {
     node_self *node = arg;
-    bool changed = false;
     cx_err err;
 
     (void)fd;
     (void)what;
-    if (!cx_tls_reload(node->tls, &changed, &err)) {
+    if (!cx_tls_reload(node->tls, NULL, &err)) {
         if (strcmp(node->cert_error.message, err.message) != 0)
             cx_log_error(&node->log, CX_ERROR, "certificates_bad", &err);
         node->cert_error = err;
         return;
     }
     node->cert_error = (cx_err){0};
-    if (changed)
+    /* Connections look at the files too, so only the serial tells what is new. */
+    if (strcmp(node->serial, cx_tls_serial(node->tls)) != 0 && node->serial[0] != '\0')
         cx_log_write(&node->log, CX_INFO, "certificates_reloaded", "{s:o}", "not_after",
                      cx_json_time(cx_tls_not_after_ms(node->tls)));
+    snprintf(node->serial, sizeof node->serial, "%s", cx_tls_serial(node->tls));
 }
 
 /* Four descriptors an agent, and one a connection. */
@@ -341,6 +364,7 @@ bool node_self_open(const char *config_path, bool verbose, node_self *node, cx_e
     if (!node_drain_open(node, err))
         return false;
     open_gossip(node);
+    on_certs(-1, 0, node);
     node->cert_timer = event_new(node->loop, -1, EV_PERSIST, on_certs, node);
     node_timer_set(node->cert_timer, CERTS_MS);
     return node_server_open(node, err);
@@ -352,7 +376,8 @@ static void on_agents_ended(void *arg)
 {
     node_self *node = arg;
 
-    event_base_loopexit(node->loop, NULL);
+    /* What was written last, to the gossip agent and to clients, still goes out. */
+    event_base_loopexit(node->loop, &(struct timeval){.tv_usec = FAREWELL_MS * 1000});
 }
 
 static void stop_agents(node_self *node)
@@ -388,6 +413,7 @@ void node_self_end(node_self *node, const char *why)
     cx_log_write(&node->log, CX_INFO, "stopping", "{s:s, s:I}", "reason", why, "in_flight",
                  (json_int_t)node_agents_in_flight(node->agents));
     cx_httpd_stop_accepting(node->httpd);
+    node_gossip_tags_changed(node->gossip);
     node_outbox_stop(node->outbox);
     node->drain_timer = evtimer_new(node->loop, on_drain_timeout, node);
     node_timer_set(node->drain_timer, node->config->drain_timeout_ms);
