@@ -35,6 +35,7 @@ struct loaded {
     SSL_CTX *server_optional;
     char serial[CX_SERIAL_SIZE];
     struct stamp stamps[FILES];
+    cx_err own_fault; /* our own certificate is revoked or over; CX_OK: it is not */
 };
 
 struct cx_tls {
@@ -315,9 +316,13 @@ static bool load_certificate(const cx_tls *tls, struct loaded *loaded, cx_err *e
         !cx_key_read(tls->key, NULL, &loaded->key, err) ||
         !cx_cert_check_key(loaded->cert, tls->cert, loaded->key, tls->key, err))
         return false;
-    if (!cx_trust_verify(loaded->trust, loaded->cert, CX_PURPOSE_ANY, NULL, err))
-        return cx_wrap(err, "%s", tls->cert);
     cx_cert_serial(loaded->cert, loaded->serial);
+    if (cx_trust_verify(loaded->trust, loaded->cert, CX_PURPOSE_ANY, NULL, err))
+        return true;
+    cx_wrap(err, "%s", tls->cert);
+    if (err->code != CX_REVOKED && err->code != CX_CERT_EXPIRED)
+        return false;
+    loaded->own_fault = *err;
     return true;
 }
 
@@ -367,6 +372,10 @@ bool cx_tls_open(const cx_tls_files *files, cx_tls **tls, cx_err *err)
     made->looked_ms = cx_now_ms();
     if (!load(made, &made->loaded, err))
         return false;
+    if (made->loaded->own_fault.code != CX_OK) {
+        *err = made->loaded->own_fault;
+        return false;
+    }
     *tls = CX_TAKE(made);
     return true;
 }
@@ -400,7 +409,10 @@ bool cx_tls_reload(cx_tls *tls, bool *changed, cx_err *err)
     tls->loaded = loaded;
     if (changed != NULL)
         *changed = true;
-    return true;
+    if (loaded->own_fault.code == CX_OK)
+        return true;
+    *err = loaded->own_fault;
+    return false;
 }
 
 void *cx_tls_server(void *tls)
@@ -428,6 +440,21 @@ bool cx_tls_peer_identity(const SSL *ssl, cx_identity *identity, cx_err *err)
 
     if (cert == NULL)
         return cx_fail(err, CX_UNAUTHENTICATED, "no client certificate");
+    return cx_cert_identity(cert, identity, err);
+}
+
+bool cx_tls_authenticate(cx_tls *tls, const SSL *ssl, cx_identity *identity, cx_err *err)
+{
+    X509 *cert = SSL_get0_peer_certificate(ssl);
+    const struct guard *guard = guard_of(ssl);
+    cx_purpose purpose = SSL_is_server(ssl) ? CX_PURPOSE_CLIENT : CX_PURPOSE_SERVER;
+
+    if (cert == NULL)
+        return cx_fail(err, CX_UNAUTHENTICATED, "no client certificate");
+    if ((guard == NULL || guard->trust != fresh(tls)->trust ||
+         X509_cmp_current_time(X509_get0_notAfter(cert)) < 0) &&
+        !cx_trust_verify(tls->loaded->trust, cert, purpose, NULL, err))
+        return false;
     return cx_cert_identity(cert, identity, err);
 }
 

@@ -23,7 +23,9 @@ typedef struct cx_tls_files {
 CX_MUST_CHECK bool cx_tls_open(const cx_tls_files *files, cx_tls **tls, cx_err *err);
 void cx_tls_close(cx_tls **owner);
 /* Loads the files anew if any changed on disk (mtime, size, inode); on a fault the old contexts stay
- * in use and err says why. *changed may be NULL. */
+ * in use and err says why. An own certificate that is revoked or over is told as well (REVOKED,
+ * CERT_EXPIRED), but the new files are in use then: a list that names us names others too. *changed
+ * may be NULL. */
 CX_MUST_CHECK bool cx_tls_reload(cx_tls *tls, bool *changed, cx_err *err);
 
 /* Contexts that are handed out below look at the files themselves, at most once a second; a daemon
@@ -48,6 +50,11 @@ bool cx_tls_client_hook(void *ssl_ctx, void *peer, cx_err *err);
 /* Who is at the other end of an established connection. UNAUTHENTICATED when it showed no
  * certificate. */
 CX_MUST_CHECK bool cx_tls_peer_identity(const SSL *ssl, cx_identity *identity, cx_err *err);
+/* The same for each request on a connection that stays open: a peer that was revoked, or whose
+ * certificate ended, since the handshake is refused (REVOKED, CERT_EXPIRED, CERT_INVALID). Costs next
+ * to nothing while the files are those of the handshake. */
+CX_MUST_CHECK bool cx_tls_authenticate(cx_tls *tls, const SSL *ssl, cx_identity *identity,
+                                       cx_err *err);
 /* Why the handshake of this SSL failed, in words, or "": "no client certificate", "certificate has
  * expired: …", "certificate is signed by another CA", "certificate is revoked: …", "cluster other, not
  * prod", "TLS 1.3 is required". The text lives as long as the SSL. */

@@ -357,6 +357,44 @@ static void an_accepted_client_forgets_its_peer_struct(void **state)
     ERR_clear_error();
 }
 
+static void who_is_revoked_during_a_connection_is_refused_at_the_next_request(void **state)
+{
+    CX_AUTO(cx_tls_close) cx_tls *tls = NULL;
+    CX_AUTO(ssl_ctx_free) SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    CX_AUTO(ssl_ctx_free) SSL_CTX *server_context = NULL;
+    CX_AUTO(cx_cert_free) X509 *cert = NULL;
+    cx_tls_peer peer = {0};
+    struct outcome outcome = {0};
+    cx_identity identity;
+    cx_err error = {0};
+    bool changed = false;
+
+    (void)state;
+    cert = make_certificate(&ours, &(struct wish){.file = "kept", .name = "node-7"});
+    must(open_side(&(struct side){.ca = "ca", .cert = "kept", .crl = "kept"}, &tls, err));
+    peer.tls = tls;
+    must(cx_tls_client_hook(context, &peer, err));
+    server_context = cx_tls_server(tls);
+
+    CX_AUTO(ssl_free) SSL *server = SSL_new(server_context);
+    CX_AUTO(ssl_free) SSL *client = SSL_new(context);
+
+    converse(server, client, &outcome);
+    must(cx_tls_authenticate(tls, server, &identity, err));
+    assert_string_equal(identity.name, "node-7");
+
+    CX_AUTO(cx_free) char *path = make_crl(&ours, "kept", cert, 0, 7 * DAY_MS);
+
+    /* Both sides have this certificate here: that our own is revoked is told, and no excuse. */
+    assert_false(cx_tls_reload(tls, &changed, &error));
+    assert_int_equal(error.code, CX_REVOKED);
+    assert_true(changed);
+    error = (cx_err){0};
+
+    assert_false(cx_tls_authenticate(tls, server, &identity, &error));
+    assert_int_equal(error.code, CX_REVOKED);
+}
+
 static void joining_hosts_need_no_certificate_where_it_is_optional(void **state)
 {
     static const struct {
@@ -490,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_renewed_certificate_is_used_by_the_next_connection),
         cmocka_unit_test(a_damaged_file_leaves_the_old_contexts_in_use),
         cmocka_unit_test(an_accepted_client_forgets_its_peer_struct),
+        cmocka_unit_test(who_is_revoked_during_a_connection_is_refused_at_the_next_request),
         cmocka_unit_test(joining_hosts_need_no_certificate_where_it_is_optional),
     };
 

@@ -1,5 +1,6 @@
 #include "audit.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 enum {
     HASH_SIZE = 65,
     LINE_MAX_SIZE = 16 * 1024,        /* a line of ours has a few hundred bytes */
+    END_SIZE = 64 * 1024,             /* more than the longest lines at its end */
     LOG_MAX_SIZE = 512 * 1024 * 1024, /* over a million certificates */
 };
 
@@ -109,19 +111,51 @@ static void log_file_free(struct log_file *file)
     *file = (struct log_file){0};
 }
 
-static bool read_log(const char *path, struct log_file *file, cx_err *err)
+static void split_off_torn(struct log_file *file)
 {
-    size_t size;
+    size_t size = file->bytes.size;
 
-    if (!cx_exists(path))
-        return true;
-    if (!cx_read_file(path, LOG_MAX_SIZE, &file->bytes, err))
-        return false;
-    size = file->bytes.size;
     while (size > 0 && file->bytes.data[size - 1] != '\n')
         size--;
     file->whole = (cx_bytes){file->bytes.data, size};
     file->torn = (cx_bytes){file->bytes.data + size, file->bytes.size - size};
+}
+
+static bool read_log(const char *path, struct log_file *file, cx_err *err)
+{
+    if (!cx_exists(path))
+        return true;
+    if (!cx_read_file(path, LOG_MAX_SIZE, &file->bytes, err))
+        return false;
+    split_off_torn(file);
+    return true;
+}
+
+/* Only its end, with the last lines: all that most commands need, however long the log grew. */
+static bool read_log_end(const char *path, struct log_file *file, cx_err *err)
+{
+    CX_AUTO(cx_fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat info;
+
+    if (fd < 0)
+        return errno == ENOENT || cx_fail_errno(err, "open %s", path);
+    if (fstat(fd, &info) < 0)
+        return cx_fail_errno(err, "stat %s", path);
+
+    size_t size = info.st_size > END_SIZE ? END_SIZE : (size_t)info.st_size;
+    uint8_t *to = cx_buffer_reserve(&file->bytes, size + 1);
+
+    while (file->bytes.size < size) {
+        ssize_t got = pread(fd, to + file->bytes.size, size - file->bytes.size,
+                            info.st_size - (off_t)(size - file->bytes.size));
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return cx_fail_errno(err, "read %s", path);
+        file->bytes.size += (size_t)got;
+    }
+    split_off_torn(file);
     return true;
 }
 
@@ -177,26 +211,37 @@ static bool open_log(const char *path, int *fd, cx_err *err)
     return true;
 }
 
-/* The number of the file's last line, which must be the database's of that number. */
-static bool last_in_file(cx_db *db, const char *path, const struct log_file *file, int64_t *seq,
-                         cx_err *err)
+/* The last whole line and its number; 0 when there is none. */
+static bool last_line(const char *path, const struct log_file *file, cx_bytes *text, int64_t *seq,
+                      cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *line = NULL;
-    CX_AUTO(cx_free) char *recorded = NULL;
     size_t end = file->whole.size, start;
     const char *prev;
     cx_err unused;
 
     *seq = 0;
+    *text = (cx_bytes){0};
     if (end == 0)
         return true;
     for (start = end - 1; start > 0 && file->whole.data[start - 1] != '\n';)
         start--;
+    *text = (cx_bytes){file->whole.data + start, end - 1 - start};
+    return parse_line(*text, 0, &line, seq, &prev, &unused) ||
+           corrupt(path, err, "its last line is damaged");
+}
 
-    cx_bytes text = {file->whole.data + start, end - 1 - start};
+/* The number of the file's last line, which must be the database's of that number. */
+static bool last_in_file(cx_db *db, const char *path, const struct log_file *file, int64_t *seq,
+                         cx_err *err)
+{
+    CX_AUTO(cx_free) char *recorded = NULL;
+    cx_bytes text;
 
-    if (!parse_line(text, 0, &line, seq, &prev, &unused))
-        return corrupt(path, err, "its last line is damaged");
+    if (!last_line(path, file, &text, seq, err))
+        return false;
+    if (*seq == 0)
+        return true;
     if (!line_in_db(db, *seq, &recorded, err))
         return false;
     if (recorded == NULL || !cx_bytes_equal(text, cx_bytes_of(recorded)))
@@ -372,7 +417,7 @@ bool audit_flush(cx_db *db, const char *path, cx_err *err)
     CX_AUTO(cx_buffer_free) cx_buffer lines = {0};
     int64_t written = 0;
 
-    if (!read_log(path, &file, err) || !last_in_file(db, path, &file, &written, err) ||
+    if (!read_log_end(path, &file, err) || !last_in_file(db, path, &file, &written, err) ||
         !lines_after(db, written, &lines, err))
         return false;
     if (lines.size == 0 && file.torn.size == 0)
@@ -380,18 +425,30 @@ bool audit_flush(cx_db *db, const char *path, cx_err *err)
     return append(path, &file, cx_buffer_bytes(&lines), err);
 }
 
-bool audit_recover(cx_db *db, const char *path, size_t *count, cx_err *err)
+static bool recover_all(cx_db *db, const char *path, size_t *count, cx_err *err)
 {
     CX_AUTO(log_file_free) struct log_file file = {0};
 
-    *count = 0;
     if (!read_log(path, &file, err) || !cx_db_begin(db, err))
         return false;
-    if (!take_over(db, path, file.whole, count, err) || !cx_db_commit(db, err)) {
-        cx_db_rollback(db);
+    if (take_over(db, path, file.whole, count, err) && cx_db_commit(db, err))
+        return true;
+    cx_db_rollback(db);
+    return false;
+}
+
+bool audit_recover(cx_db *db, const char *path, size_t *count, cx_err *err)
+{
+    CX_AUTO(log_file_free) struct log_file file = {0};
+    char hash[HASH_SIZE];
+    int64_t known, written;
+    cx_bytes text;
+
+    *count = 0;
+    if (!read_log_end(path, &file, err) || !last_line(path, &file, &text, &written, err) ||
+        !last_in_db(db, &known, hash, err))
         return false;
-    }
-    return true;
+    return written <= known || recover_all(db, path, count, err);
 }
 
 static bool broken(audit_report *report, int64_t number, const char *problem)

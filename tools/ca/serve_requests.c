@@ -117,11 +117,18 @@ static void start(serve_self *self, cx_exchange *exchange, enum serve_work work)
     cx_bytes body = cx_exchange_body(exchange);
     struct job *job;
     json_t *document = NULL;
-    cx_err err, unused;
+    cx_identity who;
+    bool has_who;
+    cx_err err;
 
     if (!ca_limit_take(&self->limit, cx_exchange_peer_address(exchange), cx_now_ms())) {
         cx_fail(&err, CX_BUSY, "too many requests from this address");
         cx_exchange_add_header(exchange, "Retry-After", "5");
+        refuse(self, exchange, work_word(work), &err);
+        return;
+    }
+    has_who = cx_tls_authenticate(self->tls, cx_exchange_ssl(exchange), &who, &err);
+    if (!has_who && err.code != CX_UNAUTHENTICATED) {
         refuse(self, exchange, work_word(work), &err);
         return;
     }
@@ -135,7 +142,9 @@ static void start(serve_self *self, cx_exchange *exchange, enum serve_work work)
     job->work = work;
     job->body = document;
     snprintf(job->from, sizeof(job->from), "%s", cx_exchange_peer_address(exchange));
-    job->has_who = cx_tls_peer_identity(cx_exchange_ssl(exchange), &job->who, &unused);
+    job->has_who = has_who;
+    if (has_who)
+        job->who = who;
     if (cx_pool_add(self->pool, do_work, answer_job, job)) {
         cx_exchange_keep(exchange, on_gone, job);
         return;

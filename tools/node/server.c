@@ -126,7 +126,7 @@ static void on_request(cx_exchange *exchange, void *arg)
     node_call *call;
 
     node->requests++;
-    if (!cx_tls_peer_identity(cx_exchange_ssl(exchange), &who, &err)) {
+    if (!cx_tls_authenticate(node->tls, cx_exchange_ssl(exchange), &who, &err)) {
         refuse(node, "", "", from, method, path, &err);
         answer_refusal(exchange, &err);
         return;
