@@ -68,7 +68,8 @@ api_answers() {
         for folder in etc var run; do
             mkdir -p "$1/$folder/upper" "$1/$folder/work"
             mount -t overlay overlay \
-                -o "lowerdir=/$folder,upperdir=$1/$folder/upper,workdir=$1/$folder/work" "/$folder"
+                -o "userxattr,lowerdir=/$folder,upperdir=$1/$folder/upper,workdir=$1/$folder/work" \
+                "/$folder"
         done
         rm -rf /etc/caxton /var/lib/caxton /run/caxton
         mkdir -p /etc/caxton
@@ -80,7 +81,13 @@ api_answers() {
             fi
             sleep 0.1
         done' - "$root" "$SCRIPT" "$BATS_TEST_TMPDIR/members"
-    wait_until 40 grep -q '^up$' "$BATS_TEST_TMPDIR/bootstrap.log"
+    is_up() {
+        grep '^up$' "$BATS_TEST_TMPDIR/bootstrap.log" || {
+            tail "$BATS_TEST_TMPDIR/bootstrap.log"
+            return 1
+        }
+    }
+    wait_until 40 is_up
 
     output=$(<"$BATS_TEST_TMPDIR/members")
     assert_json .count 1
