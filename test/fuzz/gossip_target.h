@@ -104,8 +104,8 @@ static inline void target_close(struct target *target)
     size_t count = 0;
     const cx_gossip_member *members;
 
-    for (int i = 0; i < 20; i++) {
-        target->now_us += 300000;
+    for (int i = 0; i < 8; i++) {
+        target->now_us += 450000;
         target_input(target, &(cx_gossip_event){.kind = CX_GOSSIP_ON_WAKE});
     }
     members = cx_gossip_members(target->core, &count);

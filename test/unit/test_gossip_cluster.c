@@ -129,7 +129,7 @@ static void a_killed_node_is_seen_by_all_and_nobody_else_is_accused(void **state
         size_t count;
         unsigned loss_percent;
         int64_t within_ms;
-    } rows[] = {{3, 0, 10000}, {5, 0, 10000}, {5, 5, 20000}, {20, 0, 15000}, {20, 5, 30000}};
+    } rows[] = {{3, 0, 16000}, {5, 0, 16000}, {5, 5, 25000}, {20, 0, 20000}, {20, 5, 35000}};
 
     (void)state;
     for (size_t i = 0; i < CX_COUNT(rows); i++) {
@@ -162,7 +162,7 @@ static void a_killed_node_comes_back_with_a_higher_incarnation(void **state)
     world_run(world, 1000); /* the state is saved */
     before = cx_gossip_find(world->cores[0], "node-4")->incarnation;
     world_kill(world, 4);
-    must(world, world_wait(world, 10000, all_see_the_last_one_failed));
+    must(world, world_wait(world, 16000, all_see_the_last_one_failed));
     /* It joins nobody: the saved state knows the others. */
     world_start(world, 4);
     must(world, world_wait(world, 8000, world_agrees));
@@ -177,7 +177,7 @@ static void a_node_without_its_state_comes_back_too(void **state)
     world_start_all(world);
     must(world, world_wait(world, 8000, world_agrees));
     world_kill(world, 4);
-    must(world, world_wait(world, 10000, all_see_the_last_one_failed));
+    must(world, world_wait(world, 16000, all_see_the_last_one_failed));
     cx_buffer_clear(&world->state[4]);
     world_start(world, 4);
     world_join(world, 4, 1, 77);
@@ -332,7 +332,7 @@ static void a_failed_node_can_be_removed(void **state)
                 &(cx_gossip_event){.kind = CX_GOSSIP_ON_REMOVE, .node = "node-9", .ticket = 2});
     must(world, world->answer[0].code == CX_NOT_FOUND);
     world_kill(world, 3);
-    must(world, world_wait(world, 15000, all_see_the_last_one_failed));
+    must(world, world_wait(world, 16000, all_see_the_last_one_failed));
     world_input(world, 0,
                 &(cx_gossip_event){.kind = CX_GOSSIP_ON_REMOVE, .node = "node-3", .ticket = 3});
     must(world, world->answer[0].code == CX_OK && world->changed[0]);
@@ -356,7 +356,7 @@ static void accusations_are_kept(void **state)
     world_start_all(world);
     must(world, world_wait(world, 8000, world_agrees));
     world_kill(world, 4);
-    must(world, world_wait(world, 15000, all_see_the_last_one_failed));
+    must(world, world_wait(world, 16000, all_see_the_last_one_failed));
     for (size_t i = 0; i < 4; i++) {
         accusations = cx_gossip_accusations(world->cores[i], "node-4", &count);
         must(world, count >= 1);
