@@ -4,9 +4,7 @@
 int main(int argc, char **argv)
 {
     static const cx_command *const commands[] = {
-        &restore_plan,
-        &restore_run,
-        NULL,
+        &restore_plan, &restore_run, &restore_verify, &restore_drill, NULL,
     };
 
     return cx_tool_main("restore a node from its backups", commands, argc, argv);

@@ -335,6 +335,26 @@ bool restore_swap(restore_job *job, cx_err *err)
     return true;
 }
 
+void restore_add_place(restore_job *job, const char *path)
+{
+    add_place(job, path, "", false, false);
+}
+
+static bool note_path(const restore_place *place, const char *path, void *arg, cx_err *err)
+{
+    (void)place, (void)err;
+    cx_list_add(arg, path);
+    return true;
+}
+
+bool restore_list_old(const restore_job *job, cx_list *paths, cx_err *err)
+{
+    for (size_t i = 0; i < job->place_count; i++)
+        if (!visit_siblings(&job->places[i], "old", note_path, paths, err))
+            return false;
+    return true;
+}
+
 static bool discard(const restore_place *place, const char *path, void *arg, cx_err *err)
 {
     size_t *count = arg;

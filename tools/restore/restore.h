@@ -102,6 +102,10 @@ CX_MUST_CHECK bool restore_node_runs(const cx_config *config, bool *runs, cx_err
 CX_MUST_CHECK bool restore_carry_over(restore_job *job, restore_place *place, cx_err *err);
 /* Takes the node's lock, carries over what is not restored, and exchanges new and old. */
 CX_MUST_CHECK bool restore_swap(restore_job *job, cx_err *err);
+/* A folder, for the two below. */
+void restore_add_place(restore_job *job, const char *path);
+/* Paths of what restores have replaced. */
+CX_MUST_CHECK bool restore_list_old(const restore_job *job, cx_list *paths, cx_err *err);
 /* Removes what was replaced, by this run and by earlier ones. */
 CX_MUST_CHECK bool restore_discard_old(const restore_job *job, size_t *count, cx_err *err);
 

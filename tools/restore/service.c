@@ -100,14 +100,14 @@ bool restore_stop(const cx_run *run, const cx_config *config, const restore_serv
     return run_systemctl("stop", timeout_ms, err) && wait_until_stopped(config, timeout_ms, err);
 }
 
-static bool is_ready(cx_api *api, const cx_api_node *node, cx_err *err)
+static bool answers(cx_api *api, const cx_api_node *node, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *answer = NULL;
 
-    return cx_api_call(api, node, "GET", "/readyz", NULL, 2000, &answer, err);
+    return cx_api_call(api, node, "GET", "/api/v1/node", NULL, 2000, &answer, err);
 }
 
-static bool wait_until_ready(const cx_config *config, int64_t timeout_ms, cx_err *err)
+static bool wait_until_it_answers(const cx_config *config, int64_t timeout_ms, cx_err *err)
 {
     CX_AUTO(cx_api_close) cx_api *api = NULL;
     CX_AUTO(cx_api_nodes_free) cx_api_nodes nodes = {0};
@@ -116,9 +116,9 @@ static bool wait_until_ready(const cx_config *config, int64_t timeout_ms, cx_err
     if (!cx_api_open(config, &api, err))
         return false;
     cx_api_nodes_add(&nodes, config->node_id, config->api_advertise_addr, "");
-    while (!is_ready(api, &nodes.items[0], err)) {
+    while (!answers(api, &nodes.items[0], err)) {
         if (cx_now_ms() >= deadline_ms)
-            return cx_wrap(err, "the node was started, but is not ready");
+            return cx_wrap(err, "the node was started, but does not answer");
         if (!cx_api_pause(POLL_MS, err))
             return false;
     }
@@ -143,5 +143,5 @@ bool restore_start(const cx_run *run, const cx_config *config, const restore_ser
         return true;
     }
     *started = true;
-    return wait_until_ready(config, timeout_ms, err);
+    return wait_until_it_answers(config, timeout_ms, err);
 }
