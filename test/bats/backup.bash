@@ -75,3 +75,8 @@ content() {
 here() {
     echo "$1/prod/node-1"
 }
+
+# backup_ids REPO: the oldest first.
+backup_ids() {
+    find "$(here "$1")/backups" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort
+}

@@ -149,7 +149,7 @@ END
     run -0 sqlite3 "$BATS_TEST_TMPDIR/out/queues.db" 'PRAGMA integrity_check' \
         "SELECT COUNT(*) = $before2 - 1000000 FROM message WHERE id BETWEEN 1000001 AND $before2"
     assert_output $'ok\n1'
-    restore "$(ls "$(here "$repo")/backups" | grep -- -full-)" --target "$BATS_TEST_TMPDIR/out2" >/dev/null
+    restore "$(backup_ids "$repo" | grep -- -full-)" --target "$BATS_TEST_TMPDIR/out2" >/dev/null
     run -0 sqlite3 "$BATS_TEST_TMPDIR/out2/queues.db" 'PRAGMA integrity_check' \
         "SELECT COUNT(*) = $before - 1000000 FROM message WHERE id BETWEEN 1000001 AND $before"
     assert_output $'ok\n1'
@@ -271,7 +271,7 @@ END
     make_node
     create --type full >/dev/null
     local first
-    first=$(ls "$(here "$repo")/backups")
+    first=$(backup_ids "$repo")
     echo 8 >>"$node/data/agents/echo/notes/seven"
     rm "$node/data/agents/echo/middling"
     echo x >"$node/data/agents/echo/new"
@@ -356,7 +356,7 @@ open(sys.argv[1], "wb").write(data)' "$file"
     for age in 50 40 20; do
         create --type full >/dev/null
         create --type incremental >/dev/null
-        for id in $(ls "$(here "$repo")/backups"); do
+        for id in $(backup_ids "$repo"); do
             [[ " ${ids[*]} " != *" $id "* ]] || continue
             ids+=("$id")
             touch -d "-$age days" "$(here "$repo")/backups/$id/"*
@@ -372,7 +372,7 @@ open(sys.argv[1], "wb").write(data)' "$file"
     echo more >>"$node/data/agents/echo/large"
     create --type full >/dev/null
     local newest
-    newest=$(ls "$(here "$repo")/backups" | tail -n 1)
+    newest=$(backup_ids "$repo" | tail -n 1)
     touch -d '-90 days' "$(here "$repo")/backups/$newest/"*
     jq -r '.components[].segments[].id' "$(here "$repo")/backups/$newest/manifest.json" | sort >"$BATS_TEST_TMPDIR/new"
     jq -r '.components[].segments[].id' "$(here "$repo")"/backups/*/manifest.json | sort | uniq -u |
@@ -390,7 +390,7 @@ open(sys.argv[1], "wb").write(data)' "$file"
     echo more >>"$node/data/agents/echo/large"
     create --type full >/dev/null
     local old
-    old=$(ls "$(here "$repo")/backups" | head -n 1)
+    old=$(backup_ids "$repo" | head -n 1)
     touch -d '-40 days' "$(here "$repo")/backups/$old/"*
     run -0 cx-backup prune --repo "$repo"
     assert_json '[(.removed | length), .segments_removed, .segments_pending > 0]' '[1,0,true]'
@@ -412,7 +412,7 @@ open(sys.argv[1], "wb").write(data)' "$file"
     create --type full >/dev/null
     create --type full >/dev/null
     local first
-    first=$(ls "$(here "$repo")/backups" | head -n 1)
+    first=$(backup_ids "$repo" | head -n 1)
     echo x >"$(here "$repo")/backups/$first/manifest.json"
     run --separate-stderr cx-backup prune --repo "$repo" --grace 0s
     assert_error malformed
