@@ -30,7 +30,7 @@ give_up() {
 
 # usage_of FILE: the comment at its top.
 usage_of() {
-    sed -n '2,/^[^#]/{/^#/s/^# \?//p}' "$1"
+    sed -n '2,/^[^#]/{/^# shellcheck /d;/^#/s/^# \?//p}' "$1"
 }
 
 # ---- waiting
