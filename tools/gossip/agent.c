@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <systemd/sd-daemon.h>
@@ -106,14 +105,6 @@ int64_t agent_since_offset_ms(void)
     return cx_wall_ms() - cx_now_ms();
 }
 
-static int64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static void arm(struct event *timer, int64_t left_ms)
 {
     const struct timeval left = {left_ms / 1000, (left_ms % 1000) * 1000};
@@ -204,7 +195,7 @@ void agent_input(struct agent *agent, const cx_gossip_event *event)
     if (agent->ended)
         return;
 
-    cx_gossip_actions actions = cx_gossip_input(agent->core, event, now_us());
+    cx_gossip_actions actions = cx_gossip_input(agent->core, event, cx_now_us());
 
     for (size_t i = 0; i < actions.count; i++)
         act(agent, &actions.items[i]);
