@@ -150,6 +150,8 @@ failed_check() { jq -r '.checks[] | select(.ok | not) | .name' <<<"$output"; }
     assert_json .changed true
     openssl verify -CAfile "$root/2/certs/ca.crt" "$root/2/certs/node.crt"
     [[ $(stat -c %a "$root/2/certs/node.key") == 600 ]]
+    # The seeds that the CA names are in the configuration.
+    [[ $(cx-config get --config "$root/2/config.yaml" seeds | jq -c .value) == "$(jq -c '.seeds // []' "$BATS_TEST_TMPDIR/signed")" ]]
     run --separate-stderr second_node install "$BATS_TEST_TMPDIR/signed"
     assert_success
     assert_json .changed false

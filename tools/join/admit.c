@@ -124,10 +124,30 @@ static bool write_file(struct place *place, const char *step, const char *name, 
     return true;
 }
 
+/* Seeds of the answer, unless some were given. */
+static void take_seeds(struct place *place, const json_t *document)
+{
+    const json_t *seeds = json_object_get(document, "seeds");
+    json_t *chosen = json_array();
+
+    if (place->option->seeds.count == 0 && json_is_array(seeds)) {
+        for (size_t i = 0; i < json_array_size(seeds) && i < SEEDS_MAX; i++) {
+            json_t *seed = json_array_get(seeds, i);
+
+            if (json_is_string(seed))
+                json_array_append(chosen, seed);
+        }
+        if (json_array_size(chosen) > 0)
+            json_object_set(place->config, "seeds", chosen);
+    }
+    json_decref(chosen);
+}
+
 bool admit_write(struct place *place, EVP_PKEY *key, const json_t *document, cx_err *err)
 {
     struct parts parts = {0};
 
+    take_seeds(place, document);
     return read_parts(document, &parts, err) && check_parts(place, &parts, key, err) &&
            write_file(place, "ca_certificate", "ca.crt", parts.ca, err) &&
            (!parts.crl || write_file(place, "crl", "crl.pem", parts.crl, err)) &&

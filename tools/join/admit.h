@@ -15,6 +15,7 @@ CX_MUST_CHECK bool admit_key(struct place *place, EVP_PKEY **key, bool *made, cx
 /* The request for the key, PEM. */
 CX_MUST_CHECK bool admit_request(EVP_PKEY *key, const char *node_id, char **pem, cx_err *err);
 /* Checks that certificate, CA, key, cluster and name belong together; then writes ca.crt, crl.pem,
- * gossip.keys, node.crt. */
+ * gossip.keys, node.crt. The document's seeds go into the configuration that place_write_config
+ * writes, unless the options gave some. */
 CX_MUST_CHECK bool admit_write(struct place *place, EVP_PKEY *key, const json_t *document,
                                cx_err *err);

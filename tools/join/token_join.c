@@ -192,25 +192,6 @@ static bool is_joined(const struct place *place, const cx_token *token)
            strcmp(identity.name, token->node_id) == 0;
 }
 
-/* Seeds of the answer, unless some were given. */
-static void take_seeds(struct place *place, const json_t *document)
-{
-    const json_t *seeds = json_object_get(document, "seeds");
-    json_t *chosen = json_array();
-
-    if (place->option->seeds.count == 0 && json_is_array(seeds)) {
-        for (size_t i = 0; i < json_array_size(seeds) && i < 256; i++) {
-            json_t *seed = json_array_get(seeds, i);
-
-            if (json_is_string(seed))
-                json_array_append(chosen, seed);
-        }
-        if (json_array_size(chosen) > 0)
-            json_object_set(place->config, "seeds", chosen);
-    }
-    json_decref(chosen);
-}
-
 /* With a key of our own, ask and write; a refusal takes the key away again. */
 static bool be_admitted(struct place *place, const cx_token *token, cx_http *http, cx_tls *tls,
                         cx_err *err)
@@ -233,7 +214,6 @@ static bool be_admitted(struct place *place, const cx_token *token, cx_http *htt
     }
     if (!admit_write(place, key, document, err))
         return false;
-    take_seeds(place, document);
     return place_write_config(place, err);
 }
 
