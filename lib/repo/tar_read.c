@@ -388,12 +388,14 @@ bool cx_tar_next(cx_tar_reader *reader, cx_tar_entry *entry, bool *found, cx_err
         return false;
     reader->content = 0;
     reader->padding = 0;
-    for (;;) {
+    for (bool is_announced = false;; is_announced = true) {
         cx_bytes first;
         int64_t size = 0;
 
         if (!take(reader, 1, &first, err))
             return false;
+        if (first.size == 0 && is_announced) /* by an extended header */
+            return cut_short(reader, err);
         if (first.size == 0) { /* a part of a stream need not have its end */
             reader->ended = true;
             return true;

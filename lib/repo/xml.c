@@ -108,6 +108,8 @@ static bool take_entity(struct reader *reader, cx_err *err)
 
     if (size == 0)
         return malformed("an entity without an end", err);
+    if (reader->text.size + 4 > CX_XML_TEXT_MAX) /* the longest character */
+        return malformed("a text that is too long", err);
     memcpy(name, reader->rest.data + 1, size);
     name[size] = '\0';
     drop(reader, size + 2);
