@@ -11,6 +11,16 @@ setup() {
     mkdir -p "$root"
 }
 
+teardown() {
+    end_daemons
+    wait_until 20 no_processes
+}
+
+# What runs with this test's folder on its command line.
+no_processes() {
+    ! pgrep -f -- "--config $root/"
+}
+
 # moved ADDRESS: the script with its paths below $root and its addresses on ADDRESS. The folders that it leaves
 # to their defaults are moved by two more options of `caxton init`.
 moved() {
@@ -46,7 +56,11 @@ api_answers() {
         assert_output --partial "URI:spiffe://caxton/node/node-1"
         [[ $round != first ]] || first=$output
         assert_equal "$output" "$first"
-        stop_daemon bootstrap TERM 20
+        # The script's last line is in the foreground: its end is the end of the script.
+        kill -TERM "$(pgrep -P "$daemon_pid" -f "server start")"
+        wait_until 20 is_gone "$daemon_pid"
+        wait_until 20 no_processes
+        stop_daemon bootstrap
     done
     run openssl verify -CAfile "$root/etc/caxton/ca.crt" "$root/etc/caxton/certs/node.crt"
     assert_success

@@ -121,17 +121,18 @@ stop_daemon() {
     wait_until "$seconds" is_gone "$pid" || fail "$name: still there after $signal" || return
     daemon_status=0
     wait "$pid" 2>/dev/null || daemon_status=$?
-    rm "$BATS_TEST_TMPDIR/.daemons/$name"
+    # end_daemons still looks for what it left behind in its session.
+    mv "$BATS_TEST_TMPDIR/.daemons/$name" "$BATS_TEST_TMPDIR/.daemons/.ended-$pid"
 }
 
 # end_daemons: kills what is left, with all processes of its session. For teardown.
 end_daemons() {
     local file pid
-    for file in "$BATS_TEST_TMPDIR"/.daemons/*; do
-        [[ -e $file ]] || continue
+    for file in "$BATS_TEST_TMPDIR"/.daemons/{,.ended-}*; do
+        [[ -f $file ]] || continue
         pid=$(<"$file")
         # shellcheck disable=SC2046 # a list of process ids
-        kill -KILL "$pid" $(ps -o pid= -s "$pid") 2>/dev/null || true
+        kill -KILL $(ps -o pid= -s "$pid") 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
         rm -f "$file"
     done

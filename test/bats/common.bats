@@ -55,6 +55,17 @@ load common
     wait_until 5 is_gone "$child"
 }
 
+@test "end_daemons: kills what a daemon that ended left behind" {
+    start_daemon parent bash -c 'sleep 1000 & echo $! >"$1"; wait' - "$BATS_TEST_TMPDIR/child"
+    wait_until 5 test -s "$BATS_TEST_TMPDIR/child"
+    stop_daemon parent
+    is_running "$(<"$BATS_TEST_TMPDIR/child")"
+
+    end_daemons
+
+    wait_until 5 is_gone "$(<"$BATS_TEST_TMPDIR/child")"
+}
+
 @test "assert_json: compares what the filter gives, and fails on anything else" {
     output='{"a":{"b":[1,"x"]},"c":"text"}'
 
