@@ -1,6 +1,7 @@
 #include "api/client.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -391,7 +392,7 @@ void cx_api_call_on(cx_api *api, cx_http_loop *http, const cx_api_node *node, co
 bool cx_api_pause(int64_t ms, cx_err *err)
 {
     if (!cx_interrupted())
-        (void)poll(NULL, 0, ms > 0 ? (int)ms : 0);
+        (void)poll(NULL, 0, ms <= 0 ? 0 : ms < INT_MAX ? (int)ms : INT_MAX);
     return !cx_interrupted() || cx_fail(err, CX_INTERRUPTED, "interrupted");
 }
 

@@ -65,6 +65,13 @@ struct save_job {
     cx_err err;
 };
 
+static void wipe(cx_buffer *buffer)
+{
+    if (buffer->data)
+        explicit_bzero(buffer->data, buffer->capacity);
+    cx_buffer_free(buffer);
+}
+
 static void save_work(void *data)
 {
     struct save_job *job = data;
@@ -78,7 +85,7 @@ static void save_done(void *data)
 
     if (job->failed)
         cx_log_error(&job->agent->log, CX_ERROR, "save_failed", &job->err);
-    cx_buffer_free(&job->bytes);
+    wipe(&job->bytes); /* it may be the key ring */
     cx_free(&job->path);
     cx_free(&job);
 }
@@ -318,7 +325,7 @@ static bool open_core(struct agent *agent, cx_err *err)
     const struct agent_settings *settings = agent->settings;
     CX_AUTO(cx_json_free) json_t *object = json_object();
     CX_AUTO(cx_free) cx_gossip_tag *tags = NULL;
-    CX_AUTO(cx_buffer_free) cx_buffer keyring = {0};
+    CX_AUTO(wipe) cx_buffer keyring = {0};
     CX_AUTO(cx_buffer_free) cx_buffer state = {0};
     cx_gossip_options core = {
         .name = settings->node_id,
@@ -347,10 +354,7 @@ static bool open_core(struct agent *agent, cx_err *err)
     core.state = cx_buffer_bytes(&state);
     cx_random(&core.rng, sizeof core.rng);
 
-    bool opened = cx_gossip_open(&core, &agent->core, err);
-
-    explicit_bzero(keyring.data ? keyring.data : (uint8_t *)"", keyring.data ? keyring.size : 0);
-    return opened;
+    return cx_gossip_open(&core, &agent->core, err);
 }
 
 static void agent_end(struct agent *agent)
@@ -358,6 +362,7 @@ static void agent_end(struct agent *agent)
     struct event *events[] = {agent->wake, agent->terminate, agent->interrupt, agent->retry,
                               agent->deadline};
 
+    agent->ended = true;         /* what still comes back from the pool changes nothing */
     cx_pool_close(&agent->pool); /* joins: nobody writes any more */
     agent_control_close(&agent->control);
     agent_net_close(&agent->net);

@@ -18,6 +18,7 @@ struct client {
     struct bufferevent *io;
     uint64_t id;
     bool monitor, ending;
+    bool dropped;   /* is freed by on_sweep: callbacks further up may still hold it */
     cx_list events; /* monitor: only these; empty: all */
     TAILQ_ENTRY(client) next;
 };
@@ -38,6 +39,7 @@ struct agent_control {
     struct agent *agent;
     char *path;
     struct evconnlistener *listener;
+    struct event *sweep;
     uint64_t next_client;
     size_t client_count, pending_count;
     TAILQ_HEAD(, client) clients;
@@ -55,12 +57,38 @@ static void client_free(struct client *client)
     cx_free(&client);
 }
 
+static void on_sweep(evutil_socket_t fd, short what, void *data)
+{
+    struct agent_control *control = data;
+    struct client *client = TAILQ_FIRST(&control->clients);
+
+    (void)fd, (void)what;
+    for (struct client *next; client; client = next) {
+        next = TAILQ_NEXT(client, next);
+        if (client->dropped)
+            client_free(client);
+    }
+}
+
+/* A client that doesn't read what it asked for. */
+static void drop_if_full(struct client *client)
+{
+    if (client->dropped ||
+        evbuffer_get_length(bufferevent_get_output(client->io)) <= CLIENT_OUTPUT_MAX)
+        return;
+    cx_log_write(&client->control->agent->log, CX_WARN, "control_client_dropped", "{s:s}", "reason",
+                 "it does not read");
+    client->dropped = true;
+    bufferevent_disable(client->io, EV_READ | EV_WRITE);
+    event_active(client->control->sweep, EV_TIMEOUT, 0);
+}
+
 static struct client *find_client(struct agent_control *control, uint64_t id)
 {
     struct client *client;
 
     TAILQ_FOREACH (client, &control->clients, next)
-        if (client->id == id)
+        if (client->id == id && !client->dropped)
             return client;
     return NULL;
 }
@@ -453,14 +481,15 @@ static void on_client_readable(struct bufferevent *io, void *data)
     size_t size;
     char *line;
 
-    while ((line = evbuffer_readln(input, &size, EVBUFFER_EOL_LF))) {
+    while (!client->dropped && (line = evbuffer_readln(input, &size, EVBUFFER_EOL_LF))) {
         cx_err err = {0};
 
         if (!serve(client, (cx_bytes){(uint8_t *)line, size}, &err))
             reply_error(client, &err);
         free(line);
+        drop_if_full(client);
     }
-    if (evbuffer_get_length(input) >= CLIENT_LINE_MAX) {
+    if (!client->dropped && evbuffer_get_length(input) >= CLIENT_LINE_MAX) {
         cx_err err = {0};
 
         cx_fail(&err, CX_TOO_LARGE, "a request of more than %d bytes", CLIENT_LINE_MAX);
@@ -515,21 +544,15 @@ void agent_control_notice(struct agent_control *control, const cx_gossip_notice 
     CX_AUTO(cx_json_free) json_t *json = NULL;
     struct client *client = control ? TAILQ_FIRST(&control->clients) : NULL;
 
-    for (struct client *next; client; client = next) {
-        next = TAILQ_NEXT(client, next);
-        if (!client->monitor ||
+    for (; client; client = TAILQ_NEXT(client, next)) {
+        if (!client->monitor || client->dropped ||
             (client->events.count &&
              !cx_list_has(&client->events, cx_gossip_notice_text(notice->kind))))
             continue;
-        if (evbuffer_get_length(bufferevent_get_output(client->io)) > CLIENT_OUTPUT_MAX) {
-            cx_log_write(&control->agent->log, CX_WARN, "monitor_dropped", "{s:s}", "reason",
-                         "it does not read");
-            client_free(client);
-            continue;
-        }
         if (!json)
             json = agent_notice_json(notice, agent_since_offset_ms());
         reply(client, json_incref(json));
+        drop_if_full(client);
     }
 }
 
@@ -538,7 +561,7 @@ bool agent_control_is_idle(const struct agent_control *control)
     struct client *client;
 
     TAILQ_FOREACH (client, &control->clients, next)
-        if (evbuffer_get_length(bufferevent_get_output(client->io)) > 0)
+        if (!client->dropped && evbuffer_get_length(bufferevent_get_output(client->io)) > 0)
             return false;
     return true;
 }
@@ -553,6 +576,7 @@ bool agent_control_open(struct agent *agent, const char *path, struct agent_cont
     control->path = cx_strdup(path);
     TAILQ_INIT(&control->clients);
     TAILQ_INIT(&control->pending);
+    control->sweep = event_new(agent->loop, -1, 0, on_sweep, control);
     *owner = control;
     if (strlen(path) >= sizeof address.sun_path)
         return cx_fail(err, CX_CONFIG, "control socket %s: the path is longer than %zu bytes", path,
@@ -589,6 +613,7 @@ void agent_control_close(struct agent_control **owner)
         evconnlistener_free(control->listener);
         unlink(control->path);
     }
+    event_free(control->sweep);
     cx_free(&control->path);
     cx_free(owner);
 }

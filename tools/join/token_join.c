@@ -192,6 +192,13 @@ static bool is_joined(const struct place *place, const cx_token *token)
            strcmp(identity.name, token->node_id) == 0;
 }
 
+/* What only the CA's own answer says. */
+static bool is_refusal(cx_code code)
+{
+    return code == CX_TOKEN_INVALID || code == CX_TOKEN_EXPIRED || code == CX_TOKEN_USED ||
+           code == CX_REVOKED || code == CX_PERMISSION;
+}
+
 /* With a key of our own, ask and write; a refusal takes the key away again. */
 static bool be_admitted(struct place *place, const cx_token *token, cx_http *http, cx_tls *tls,
                         cx_err *err)
@@ -207,8 +214,8 @@ static bool be_admitted(struct place *place, const cx_token *token, cx_http *htt
     if (!ask(http, tls, token, csr, &document, err)) {
         cx_err ignored = {0};
 
-        /* Without an answer the token may be spent: the same key may ask again. */
-        if (made && err->code != CX_TIMEOUT && err->code != CX_UNAVAILABLE)
+        /* Unless the CA itself refused, the token may be spent, and the same key may ask again. */
+        if (made && is_refusal(err->code))
             (void)!cx_remove_file(key_path, &ignored);
         return false;
     }

@@ -246,6 +246,25 @@ typedef struct finishing {
     char *reply, *error;
 } finishing;
 
+static void tell_queue(finishing *done);
+
+static void on_tell_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    tell_queue(arg);
+}
+
+/* What the disk refused is told again: else the message would stay in flight until a restart. */
+static bool tell_again(finishing *done)
+{
+    const node_agents *agents = done->agent->agents;
+    const struct timeval later = {1, 0};
+
+    return !agents->stopping &&
+           event_base_once(agents->options.loop, -1, EV_TIMEOUT, on_tell_again, done, &later) == 0;
+}
+
 static void on_finished(bool changed, const cx_err *err, void *arg)
 {
     finishing *done = arg;
@@ -256,8 +275,11 @@ static void on_finished(bool changed, const cx_err *err, void *arg)
     /* An agent is as slow as its own work: what waited in its queue is no fault of the agent. */
     int64_t own_ms = done->message.started_at_ms > 0 ? wall_ms - done->message.started_at_ms : 0;
 
-    if (err != NULL)
+    if (err != NULL) {
         cx_log_error(agents->options.log, CX_ERROR, "finish_failed", err);
+        if (tell_again(done))
+            return;
+    }
     if (changed && done->state != NODE_QUEUED) {
         if (done->state == NODE_DONE)
             agent->processed++;
@@ -286,10 +308,24 @@ static void on_finished(bool changed, const cx_err *err, void *arg)
         pump(agent);
 }
 
+static void tell_queue(finishing *done)
+{
+    const node_agents_options *options = &done->agent->agents->options;
+
+    node_queue_finish(
+        options->queue,
+        &(node_outcome){.id = done->message.id,
+                        .lane = done->agent->spec->id,
+                        .state = done->state,
+                        .reply = done->reply,
+                        .error = done->error,
+                        .durable = options->is_awaited(done->message.id, options->arg)},
+        on_finished, done);
+}
+
 static void finish(node_agent *agent, size_t at, node_message_state state, const char *reply,
                    const char *error)
 {
-    const node_agents_options *options = &agent->agents->options;
     finishing *done = cx_alloc(1, sizeof *done);
 
     done->agent = agent;
@@ -302,15 +338,7 @@ static void finish(node_agent *agent, size_t at, node_message_state state, const
             (agent->flight_count - at) * sizeof *agent->flights);
     agent->pending++;
     agent->finishing++;
-    node_queue_finish(
-        options->queue,
-        &(node_outcome){.id = done->message.id,
-                        .lane = agent->spec->id,
-                        .state = state,
-                        .reply = reply,
-                        .error = error,
-                        .durable = options->is_awaited(done->message.id, options->arg)},
-        on_finished, done);
+    tell_queue(done);
 }
 
 /* The attempt failed: another one, unless this was the last or the agent is being removed. */

@@ -51,10 +51,10 @@ static void save_done(node_job *job)
     cx_free(&save);
 }
 
-static void save_mode(node_self *node, void (*saved)(node_self *node, const cx_err *err, void *arg),
-                      void *arg)
+static void save_mode(node_self *node, const node_mode *mode,
+                      void (*saved)(node_self *node, const cx_err *err, void *arg), void *arg)
 {
-    CX_AUTO(cx_json_free) json_t *json = node_mode_to_json(&node->mode);
+    CX_AUTO(cx_json_free) json_t *json = node_mode_to_json(mode);
     save_job *save = cx_alloc(1, sizeof *save);
 
     save->job = (node_job){.work = save_work, .done = save_done, .no_transaction = true};
@@ -111,7 +111,7 @@ static void finish_drain(node_self *node)
     suspend_low(node);
     node->mode.completed = node->drain_completed;
     node_mode_drained(&node->mode, cx_wall_ms());
-    save_mode(node, NULL, NULL);
+    save_mode(node, &node->mode, NULL, NULL);
     node_changed(node);
     cx_log_write(&node->log, CX_INFO, "drained", "{s:s, s:I}", "state",
                  node_state_word(node->mode.state), "completed", (json_int_t)node->mode.completed);
@@ -127,15 +127,41 @@ static void resume_suspended(node_self *node)
     }
 }
 
-static void end_mode(node_self *node, void (*saved)(node_self *node, const cx_err *err, void *arg),
-                     void *arg)
+static json_t *changed_json(const node_self *node, bool changed)
 {
-    resume_suspended(node);
-    node_mode_exit(&node->mode);
-    node->drain_completed = 0;
-    evtimer_del(node->mode_timer);
-    save_mode(node, saved, arg);
-    node_changed(node);
+    json_t *json = node_drain_to_json(node);
+
+    json_object_set_new(json, "changed", json_boolean(changed));
+    return json;
+}
+
+/* Active again, on disk first: a node that says so stays so. */
+static void on_ended(node_self *node, const cx_err *err, void *arg)
+{
+    node_call *call = arg;
+
+    node->mode_saving = false;
+    if (err == NULL) {
+        resume_suspended(node);
+        node_mode_exit(&node->mode);
+        node->drain_completed = 0;
+        evtimer_del(node->mode_timer);
+        node_changed(node);
+    }
+    if (call == NULL)
+        return;
+    if (err != NULL)
+        node_answer_error(call, err);
+    else
+        node_answer_changed(call, true, 200, changed_json(node, true));
+}
+
+static void end_mode(node_self *node, node_call *call)
+{
+    const node_mode active = {0};
+
+    node->mode_saving = true;
+    save_mode(node, &active, on_ended, call);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -146,7 +172,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (node->stopping || node->mode.state == NODE_ACTIVE)
         return;
-    if (node_mode_is_over(&node->mode, cx_wall_ms())) {
+    if (node_mode_is_over(&node->mode, cx_wall_ms()) && !node->mode_saving) {
         node_audit_write(node->audit,
                          &(node_audit_entry){.who = "node",
                                              .role = "node",
@@ -157,8 +183,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
                                              .detail = node->mode.reason},
                          NULL, NULL);
         cx_log_write(&node->log, CX_INFO, "maintenance_over", NULL);
-        end_mode(node, NULL, NULL);
-        return;
+        end_mode(node, NULL);
     }
     if (node->mode.state == NODE_DRAINING) {
         node_totals totals = node_queue_totals(node->queue);
@@ -183,26 +208,43 @@ void node_get_drain(node_call *call)
     node_answer(call, 200, node_drain_to_json(call->node));
 }
 
-static json_t *changed_json(const node_self *node, bool changed)
-{
-    json_t *json = node_drain_to_json(node);
-
-    json_object_set_new(json, "changed", json_boolean(changed));
-    return json;
-}
+/* A change of mode under way, and what was before it: not on disk, it is not so. */
+typedef struct entering {
+    node_call *call;
+    json_t *before;
+} entering;
 
 static void on_entered(node_self *node, const cx_err *err, void *arg)
 {
-    node_call *call = arg;
+    entering *change = arg;
+    node_call *call = change->call;
 
-    if (err != NULL) { /* not on disk: it is not so */
-        node_mode_exit(&node->mode);
+    node->mode_saving = false;
+    if (err != NULL) {
+        cx_err ignored;
+
+        node_mode_free(&node->mode);
+        (void)!node_mode_from_json(change->before, &node->mode, &ignored);
         node_changed(node);
         node_answer_error(call, err);
-        return;
+    } else {
+        start_turns(node);
+        node_answer_changed(call, true, 200, changed_json(node, true));
     }
-    start_turns(node);
-    node_answer_changed(call, true, 200, changed_json(node, true));
+    cx_json_free(&change->before);
+    cx_free(&change);
+}
+
+static bool is_saving(node_call *call)
+{
+    cx_err err;
+
+    if (!call->node->mode_saving)
+        return false;
+    cx_fail(&err, CX_BUSY, "%s: another change of its mode is under way",
+            call->node->config->node_id);
+    node_answer_error(call, &err);
+    return true;
 }
 
 void node_post_drain(node_call *call)
@@ -225,28 +267,31 @@ void node_post_drain(node_call *call)
         node_answer(call, 200, changed_json(node, would));
         return;
     }
+    if (is_saving(call))
+        return;
+
+    json_t *before = node_mode_to_json(&node->mode);
+
     if (!node_mode_enter(&node->mode, &request, call->who_text, cx_wall_ms(), &changed, &err)) {
+        cx_json_free(&before);
         cx_wrap(&err, "%s", node->config->node_id);
         node_answer_error(call, &err);
         return;
     }
     if (!changed) {
+        cx_json_free(&before);
         node_answer_changed(call, false, 200, changed_json(node, false));
         return;
     }
+
+    entering *change = cx_alloc(1, sizeof *change);
+
+    change->call = call;
+    change->before = before;
     /* From here new messages are refused; the answer comes when that is on disk. */
+    node->mode_saving = true;
     node_changed(node);
-    save_mode(node, on_entered, call);
-}
-
-static void on_left(node_self *node, const cx_err *err, void *arg)
-{
-    node_call *call = arg;
-
-    if (err != NULL)
-        node_answer_error(call, err);
-    else
-        node_answer_changed(call, true, 200, changed_json(node, true));
+    save_mode(node, &node->mode, on_entered, change);
 }
 
 void node_post_resume(node_call *call)
@@ -259,7 +304,24 @@ void node_post_resume(node_call *call)
         node_answer_changed(call, would, 200, changed_json(node, would));
         return;
     }
-    end_mode(node, on_left, call);
+    if (!is_saving(call))
+        end_mode(node, call);
+}
+
+void node_drain_forget(node_self *node, const char *agent)
+{
+    cx_list *list = &node->mode.suspended;
+
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->items[i], agent) != 0)
+            continue;
+        cx_free(&list->items[i]);
+        memmove(&list->items[i], &list->items[i + 1],
+                (list->count - i - 1) * sizeof list->items[0]);
+        list->count--;
+        save_mode(node, &node->mode, NULL, NULL);
+        return;
+    }
 }
 
 /* ---- start and end */

@@ -9,5 +9,8 @@
 CX_MUST_CHECK bool node_drain_open(node_self *node, cx_err *err);
 void node_drain_close(node_self *node);
 
+/* An operator suspends or resumes this agent by hand: the drain's end leaves it alone. */
+void node_drain_forget(node_self *node, const char *agent);
+
 /* The document of GET /api/v1/node/drain: the mode, "node_id" and "remaining". New reference. */
 json_t *node_drain_to_json(const node_self *node);

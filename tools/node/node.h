@@ -52,6 +52,7 @@ typedef struct node_self {
     uint64_t requests, refused;
 
     struct event *cert_timer, *drain_timer, *mode_timer;
+    bool mode_saving;                    /* a change of mode is not on disk yet */
     int64_t drain_base, drain_completed; /* messages processed: before this drain, and by it */
     char serial[64];                     /* of the certificate that the log knows */
     cx_err cert_error;                   /* and what it knows to be wrong with the files */

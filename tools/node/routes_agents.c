@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "call.h"
+#include "drain.h"
 #include "program.h"
 
 enum {
@@ -291,12 +292,19 @@ static void change_suspended(node_call *call, bool suspended)
 
     if (agent == NULL)
         return;
-    if (node_agent_is_suspended(agent) == suspended)
+
+    bool by_drain = cx_list_has(&call->node->mode.suspended, call->id);
+
+    if (node_agent_is_suspended(agent) == suspended && !by_drain) {
         answer_agent(call, agent, false, true);
-    else if (call->dry_run)
+        return;
+    }
+    if (call->dry_run) {
         answer_agent(call, agent, true, true);
-    else
-        node_registry_suspend(call->node->registry, call->id, suspended, on_suspend_kept, call);
+        return;
+    }
+    node_drain_forget(call->node, call->id);
+    node_registry_suspend(call->node->registry, call->id, suspended, on_suspend_kept, call);
 }
 
 void node_suspend_agent(node_call *call)

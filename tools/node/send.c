@@ -231,6 +231,7 @@ static void take_line(sending *whole, send_item *item, cx_bytes line)
     } else {
         item->open = false;
         item->result = CX_TAKE(result);
+        cx_free(&item->agent); /* the peer has waited: nobody here finishes it */
     }
 }
 
