@@ -58,6 +58,8 @@ $(BUILD)/said: FORCE
 	@echo $(VERSION) $(PREFIX) | cmp -s - $@ || echo $(VERSION) $(PREFIX) >$@
 FORCE:
 
+# Rules stand above `all`, which is what plain `make` makes all the same.
+.DEFAULT_GOAL := all
 .PHONY: FORCE all unit fuzz fuzz-run layers style lint install clean
 .SECONDARY:
 .SECONDEXPANSION:

@@ -75,6 +75,8 @@ static bool monitor(cx_run *run, const void *parsed, cx_err *err)
         if (cx_control_next(control, left_ms < TURN_MS ? left_ms : TURN_MS, &line, &waited)) {
             if (!cx_emit_line(run, line, err))
                 return false;
+        } else if (waited.code == CX_INTERRUPTED) {
+            return true; /* the usual end of a stream */
         } else if (waited.code != CX_TIMEOUT) {
             *err = waited;
             return false;

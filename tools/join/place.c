@@ -124,7 +124,6 @@ bool place_make_folders(struct place *place, cx_err *err)
     *strrchr(config_dir, '/') = '\0';
     return make_folder(place, config_dir[0] ? config_dir : "/", 0755, err) &&
            make_folder(place, place->data_dir, 0750, err) &&
-           make_folder(place, place->cert_dir, 0750, err) &&
            make_folder(place, place->log_dir, 0750, err) &&
            make_folder(place, place->run_dir, 0755, err);
 }
@@ -208,8 +207,8 @@ static bool lock(struct place *place, cx_err *err)
 {
     CX_AUTO(cx_free) char *path = place_cert(place, ".join.lock");
 
-    return cx_make_folders(place->cert_dir, 0750, &place->changed, err) &&
-           cx_lock(path, &place->lock, err) && cx_sweep_stages(place->cert_dir, err);
+    return make_folder(place, place->cert_dir, 0750, err) && cx_lock(path, &place->lock, err) &&
+           cx_sweep_stages(place->cert_dir, err);
 }
 
 bool place_open(cx_run *run, const struct place_options *option, struct place *place, cx_err *err)
@@ -219,7 +218,7 @@ bool place_open(cx_run *run, const struct place_options *option, struct place *p
         return false;
     place->config = wanted_values(place);
     return (!cx_exists(place->config_path) || check_same(place, err)) &&
-           (run->dry_run || lock(place, err));
+           (run->dry_run ? make_folder(place, place->cert_dir, 0750, err) : lock(place, err));
 }
 
 void place_close(struct place *place)
