@@ -89,6 +89,11 @@ bool cx_dest_folders(cx_dest *dest, const char *prefix, cx_list *names, cx_err *
     return named(dest, dest->kind->folders(dest->self, prefix, names, err), err);
 }
 
+bool cx_dest_sweep(cx_dest *dest, const char *prefix, cx_err *err)
+{
+    return named(dest, dest->kind->sweep(dest->self, prefix, err), err);
+}
+
 bool cx_dest_now(cx_dest *dest, int64_t *wall_ms, cx_err *err)
 {
     return named(dest, dest->kind->now(dest->self, wall_ms, err), err);

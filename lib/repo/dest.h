@@ -52,5 +52,8 @@ CX_MUST_CHECK bool cx_dest_list(cx_dest *dest, const char *prefix, cx_object_eac
                                 cx_err *err);
 /* The names directly below the prefix that have objects below them. */
 CX_MUST_CHECK bool cx_dest_folders(cx_dest *dest, const char *prefix, cx_list *names, cx_err *err);
+/* Removes what writers that were killed left half-written below the prefix. Only for who holds the lock
+ * of all that is there. */
+CX_MUST_CHECK bool cx_dest_sweep(cx_dest *dest, const char *prefix, cx_err *err);
 /* The storage's own time, from a fresh object or answer. */
 CX_MUST_CHECK bool cx_dest_now(cx_dest *dest, int64_t *wall_ms, cx_err *err);

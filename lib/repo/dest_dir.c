@@ -283,6 +283,34 @@ static bool folders(void *self, const char *prefix, cx_list *names, cx_err *err)
     return true;
 }
 
+static bool sweep_folder(const struct dir *dir, const char *prefix, int depth, cx_err *err)
+{
+    CX_AUTO(cx_free) char *path = path_of(dir, prefix);
+    CX_AUTO(cx_list_free) cx_list names = {0};
+
+    if (!cx_sweep_stages(path, err))
+        return false;
+    if (depth == FOLDER_DEPTH_MAX)
+        return true;
+    if (!folders((void *)(uintptr_t)dir, prefix, &names, err))
+        return false;
+    for (size_t i = 0; i < names.count; i++) {
+        CX_AUTO(cx_free) char *below = cx_format("%s%s/", prefix, names.items[i]);
+
+        if (!sweep_folder(dir, below, depth + 1, err))
+            return false;
+    }
+    return true;
+}
+
+/* At the top there is at most the probe of `now`. */
+static bool sweep(void *self, const char *prefix, cx_err *err)
+{
+    const struct dir *dir = self;
+
+    return cx_sweep_stages(dir->root, err) && sweep_folder(dir, prefix, 1, err);
+}
+
 /* Of a file made for it: the folder may be on another machine, whose clock decides. */
 static bool now(void *self, int64_t *wall_ms, cx_err *err)
 {
@@ -308,5 +336,6 @@ const cx_dest_kind cx_dest_dir_kind = {
     .remove = remove_object,
     .list = list,
     .folders = folders,
+    .sweep = sweep,
     .now = now,
 };

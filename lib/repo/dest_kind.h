@@ -13,6 +13,7 @@ typedef struct cx_dest_kind {
     bool (*remove)(void *self, const char *key, cx_err *err);
     bool (*list)(void *self, const char *prefix, cx_object_each *each, void *arg, cx_err *err);
     bool (*folders)(void *self, const char *prefix, cx_list *names, cx_err *err);
+    bool (*sweep)(void *self, const char *prefix, cx_err *err);
     bool (*now)(void *self, int64_t *wall_ms, cx_err *err);
 } cx_dest_kind;
 

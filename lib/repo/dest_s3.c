@@ -437,6 +437,14 @@ static bool folders(void *self, const char *prefix, cx_list *names, cx_err *err)
     return list_all(self, &listing, prefix, err) || err->code == CX_NOT_FOUND;
 }
 
+/* An object is whole or not there. Parts of one that was never completed are no objects, and the
+ * bucket's lifecycle rule removes them: another node's may be on their way. */
+static bool sweep(void *self, const char *prefix, cx_err *err)
+{
+    (void)self, (void)prefix, (void)err;
+    return true;
+}
+
 const cx_dest_kind cx_dest_s3_kind = {
     .close = close_s3,
     .prepare = prepare,
@@ -447,5 +455,6 @@ const cx_dest_kind cx_dest_s3_kind = {
     .remove = remove_object,
     .list = list,
     .folders = folders,
+    .sweep = sweep,
     .now = now,
 };

@@ -251,7 +251,13 @@ bool cx_repo_lock_take(cx_repo *repo, const char *owner, const char *reason, int
     }
     made->renewed_ms = cx_now_ms();
     *lock = CX_TAKE(made);
-    return true;
+
+    CX_AUTO(cx_free) char *prefix = cx_repo_key(repo, "%s", "");
+
+    if (cx_dest_sweep(repo->dest, prefix, err))
+        return true;
+    cx_repo_lock_release(lock);
+    return false;
 }
 
 bool cx_repo_lock_held(cx_repo_lock *lock, cx_err *err)

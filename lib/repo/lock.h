@@ -15,7 +15,7 @@ enum { CX_REPO_LEASE_MS = 10 * 60 * 1000 };
 
 typedef struct cx_repo_lock cx_repo_lock;
 
-/* owner: "cx-backup create". BUSY with the holder's name when it is held; waits for it up to wait_ms. */
+/* Also clears away what a writer that was killed left half-written. owner: "cx-backup create". BUSY with the holder's name when it is held; waits for it up to wait_ms. */
 CX_MUST_CHECK bool cx_repo_lock_take(cx_repo *repo, const char *owner, const char *reason,
                                      int64_t wait_ms, cx_repo_lock **lock, cx_err *err);
 /* Renews the lease when a third of it is over, by now_ms of the monotonic clock; BUSY when the lock

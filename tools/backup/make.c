@@ -10,8 +10,9 @@ enum { AUTO_FULL_MS = 24 * 60 * 60 * 1000, ROOTS_MAX = 2 };
 /* Names in data_dir that are no state of the agents: what other components hold, and what only makes
  * sense while a process runs. */
 static const char *const not_agent_state[] = {
-    "registry.db", "registry.db-*", "queues.db",  "queues.db-*", ".cx-backup",
-    "backup.json", "node.lock",     "lost+found", ".*.cxtmp-*",  NULL,
+    "registry.db",          "registry.db-*", "queues.db", "queues.db-*",
+    ".cx-backup",           "backup.json",   "node.lock", "lost+found",
+    ".backup.json.cxtmp-*", ".*.cxtmp-*",    NULL,
 };
 
 struct layout { /* components of a node and where they are */
