@@ -70,7 +70,8 @@ start_cluster() {
     done
     start_member node-3 --expect 5 # no seed: it knows the others from before
     for n in 1 2 3 4 5; do wait_until 15 sees "node-$n" 5 alive; done
-    (($(incarnation node-1 node-3) > before))
+    is_higher() { (($(incarnation node-1 node-3) > before)); }
+    wait_until 10 is_higher
 }
 
 @test "SIGSTOP: a member that hangs is seen as failed, and alive again when it goes on" {
@@ -81,7 +82,8 @@ start_cluster() {
     for n in 1 3 4 5; do [[ -z $(accusations_but "node-$n" node-2) ]]; done
     kill -CONT "$(pid_of node-2)"
     for n in 1 2 3 4 5; do wait_until 20 sees "node-$n" 5 alive; done
-    (($(incarnation node-1 node-2) > before))
+    is_higher() { (($(incarnation node-1 node-2) > before)); }
+    wait_until 10 is_higher
 }
 
 @test "leave: graceful, seen as left, and the agent ends with status 0" {
