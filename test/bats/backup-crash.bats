@@ -52,11 +52,11 @@ verifies() {
         echo first >"$node/data/agents/echo/file"
     }
     check() {
-        if [[ $1 == done ]] || compgen -G "$(here "$repo")/backups/*/manifest.json.minisig" >/dev/null; then
+        if [[ $1 == 'done' ]] || compgen -G "$(here "$repo")/backups/*/manifest.json.minisig" >/dev/null; then
             [[ $(verifies | jq .ok) == true ]]
         fi
         # Nothing half-written is left by a run that ended well.
-        [[ $1 != done || -z $(find "$repo" -name '*.cxtmp-*') ]]
+        [[ $1 != 'done' || -z $(find "$repo" -name '*.cxtmp-*') ]]
     }
     crash_at_every_step prepare run_create check
     ((crash_count > 15))
@@ -77,7 +77,7 @@ verifies() {
     }
     check() {
         [[ $(verifies | jq '.ok and (.backups | length >= 1)') == true ]]
-        [[ $1 != done || $(verifies | jq '.backups | length >= 2') == true ]]
+        [[ $1 != 'done' || $(verifies | jq '.backups | length >= 2') == true ]]
     }
     crash_at_every_step prepare run_create check
     ((crash_count > 8))
@@ -101,7 +101,7 @@ verifies() {
     }
     check() {
         [[ $(verifies | jq .ok) == true ]]
-        [[ $1 != done ]] || {
+        [[ $1 != 'done' ]] || {
             [[ $(verifies | jq '.backups | length') == 1 ]]
             # What only the old one needed is gone.
             cx-backup prune --repo "$repo" --grace 0s | jq -e '.changed == false and .segments_pending == 0'
