@@ -3,28 +3,38 @@
 
 # ---- errors, as the tools tell them (lib/base/err.h)
 
-# give_up CODE MESSAGE [HINT]: tells why on stderr, for people on a terminal and else as JSON, and
-# ends the script with the exit status that the code implies.
-give_up() {
-    local status
+# exit_status_of CODE: sets status.
+exit_status_of() {
     case $1 in
         usage) status=64 ;;
-        invalid) status=65 ;;
+        invalid | cert_expired | cert_invalid) status=65 ;;
         not_found) status=66 ;;
         unavailable) status=69 ;;
         internal) status=70 ;;
-        exists) status=73 ;;
+        exists | cant_create) status=73 ;;
         io) status=74 ;;
         busy | timeout) status=75 ;;
         permission) status=77 ;;
         *) status=70 ;;
     esac
+}
+
+# tell_error CODE MESSAGE [HINT]: on stderr, for people on a terminal and else as JSON. Sets status to
+# what the code implies.
+tell_error() {
+    exit_status_of "$1"
     if [[ -t 2 ]]; then
         echo "${0##*/}: $2${3:+ ($3)}" >&2
     else
         jq -nc --arg code "$1" --arg message "$2" --arg hint "${3-}" --argjson exit "$status" \
             '{error: {code: $code, message: $message, hint: $hint, exit: $exit}}' >&2
     fi
+}
+
+# give_up CODE MESSAGE [HINT]: tells why and ends the script with the exit status that the code implies.
+give_up() {
+    local status
+    tell_error "$@"
     exit "$status"
 }
 

@@ -211,7 +211,7 @@ forget_steps() {
 # end_run STATE [DETAIL]: the last word of a run. After it, the EXIT trap has nothing to add.
 end_run() {
     phase="" step="" node=""
-    if ((${#dry[@]})); then
+    if ((${#dry[@]})) && [[ $1 != failed ]]; then
         record run "$(parameter_or_name)" planned "${2-}"
     else
         record run "$(parameter_or_name)" "$1" "${2-}"
@@ -220,9 +220,9 @@ end_run() {
 }
 
 # The one EXIT trap. A step that was under way has failed; the script's own on_failure, when it has one,
-# says what then. Interrupted by a signal, the run keeps everything as it is, for --resume.
+# says what then. Interrupted by a signal, the run keeps everything as it is, for the next one.
 on_exit() {
-    local status=$1 reason="" at=$step${node:+ on $node}
+    local status=$1 reason="" at=$step${node:+ on $node} code="" hint="" further=""
     trap - EXIT
     trap '' INT TERM HUP
     if [[ -n ${ended-} || $status == 0 ]]; then
@@ -233,6 +233,9 @@ on_exit() {
     case $status in
         129 | 130 | 143) reason="interrupted by a signal" ;;
     esac
+    if [[ -s $scratch/code ]]; then
+        { read -r code && read -r hint; } <"$scratch/code"
+    fi
     if [[ -n $step ]]; then
         record "$phase" "$step" failed "${reason:-exit status $status}"
     fi
@@ -241,8 +244,14 @@ on_exit() {
         on_failure "$reason"
     fi
     end_run failed "${reason:-exit status $status}"
-    [[ -z $journal ]] || say "run $run_id failed${at:+ at $at}; \`--resume\` goes on, journal: $run_dir"
-    ((status > 128)) || status=1
+    further="run it again"
+    [[ -z ${option[resume]+there} ]] || further="\`--resume\` goes on"
+    [[ -z $journal ]] || say "run $run_id failed${at:+ at $at}; $further, journal: $run_dir"
+    if [[ -n $code ]]; then
+        tell_error "$code" "$reason" "$hint" # sets status
+    elif ((status < 128)); then
+        status=1
+    fi
     exit "$status"
 }
 

@@ -166,6 +166,14 @@ fail_step() {
     exit 1
 }
 
+# give_up_step CODE MESSAGE [HINT]: the same for a failure that has a code: the script ends with its exit
+# status and tells it as an error.
+give_up_step() {
+    echo "$2" >"$scratch/reason"
+    printf '%s\n%s\n' "$1" "${3-}" >"$scratch/code"
+    exit 1
+}
+
 # ---- waiting
 
 now_ms() {
@@ -178,14 +186,18 @@ nap() {
 }
 
 # await SECONDS WHAT CMD…: until CMD succeeds. CMD says in $blocker what is missing: that is told
-# every ten seconds, and at the deadline it is the reason of the failure.
+# every ten seconds, and at the deadline it is the reason of the failure: an error of the code $await_code
+# where the script sets one.
 await() {
-    local deadline=$((SECONDS + $1)) seconds=$1 what=$2 told=$SECONDS
+    local deadline=$((SECONDS + $1)) seconds=$1 what=$2 told=$SECONDS message
     shift 2
     blocker=""
     until "$@"; do
-        ((SECONDS < deadline)) ||
-            fail_step "waited $seconds s for $what${blocker:+: $blocker}"
+        if ((SECONDS >= deadline)); then
+            message="waited $seconds s for $what${blocker:+: $blocker}"
+            [[ -z ${await_code-} ]] || give_up_step "$await_code" "$message"
+            fail_step "$message"
+        fi
         if ((SECONDS - told >= 10)); then
             told=$SECONDS
             say "waiting for $what${blocker:+: $blocker}"

@@ -107,3 +107,52 @@ api_answers() {
     assert_json .count 1
     assert_json '.members[0].node_id' node-1
 }
+
+# ---- scripts/bootstrap
+
+# automated ADDRESS [OPTION…]: bootstrap with everything below $root.
+automated() {
+    bootstrap --node-id node-1 --expect 1 --bind-addr "$1:7946" --api-addr "$1:8080" --data-dir "$root/data" \
+        --cert-dir "$root/certs" --log-dir "$root/log" --run-dir "$root/run" --gossip-profile local --yes "${@:2}"
+}
+
+@test "bootstrap: a port that a stranger has ends it with the check and the reason; a rerun finishes" {
+    local address
+    address=$(free_loopback)
+    export CX_CONFIG=$root/config.yaml
+    start_squatter squatter "$address" 8080
+
+    run --separate-stderr automated "$address" --dry-run
+    assert_failure 75
+    run --separate-stderr automated "$address"
+    assert_failure 75
+    assert_equal "$(jq -r 'select(.status == "failed").step' <<<"$output" | tail -n 1)" bootstrap
+    output=${stderr##*$'\n'}
+    validate_schema cx-error
+    assert_json '.error | [.code, .exit] | join(" ")' "busy 75"
+    [[ $(jq -r .error.message <<<"$output") == *"ports_free: $address:8080"* ]]
+    [[ $stderr != *--resume* ]]
+    [[ ! -e $CX_CONFIG ]]
+
+    stop_daemon squatter
+    run --separate-stderr automated "$address"
+    assert_success
+    # Its own daemons have the ports now: run again, it changes nothing.
+    run --separate-stderr automated "$address"
+    assert_success
+    assert_equal "$(jq -c 'select(.step == "start_node" and .status == "ok").detail' <<<"$output")" '{"changed":false}'
+    kill -TERM "$(pgrep -f -- "caxton server start --config $root/")"
+}
+
+@test "bootstrap: no seed that answers is a time-out, and says so" {
+    local address
+    address=$(free_loopback)
+    export CX_CONFIG=$root/config.yaml
+
+    run --separate-stderr automated "$address" --seeds "$(free_loopback):7946" --timeout 1s
+
+    assert_failure 75
+    output=${stderr##*$'\n'}
+    assert_json .error.code timeout
+    [[ $output == *network_connectivity* ]]
+}

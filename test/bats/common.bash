@@ -125,6 +125,16 @@ stop_daemon() {
     mv "$BATS_TEST_TMPDIR/.daemons/$name" "$BATS_TEST_TMPDIR/.daemons/.ended-$pid"
 }
 
+# start_squatter NAME ADDRESS PORT: a stranger that listens there (TCP) and says nothing.
+start_squatter() {
+    start_daemon "$1" /usr/bin/python3 -c '
+import signal, socket, sys
+server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("listening", flush=True)
+signal.pause()' "$2" "$3"
+    wait_until 10 grep -q listening "$BATS_TEST_TMPDIR/$1.log"
+}
+
 # end_daemons: kills what is left, with all processes of its session. For teardown.
 end_daemons() {
     local file pid

@@ -120,8 +120,7 @@ failed_check() { jq -r '.checks[] | select(.ok | not) | .name' <<<"$output"; }
 
 @test "preflight: a port that is taken, a seed that is away, a certificate of another CA" {
     init_node
-    start_daemon squatter socat "TCP-LISTEN:8080,bind=$address,fork,reuseaddr" SYSTEM:true
-    wait_until 5 socat -u /dev/null "TCP:$address:8080"
+    start_squatter squatter "$address" 8080
     run --separate-stderr cx-join preflight
     assert_failure 1
     [[ $(failed_check) == ports_free ]]
@@ -136,6 +135,26 @@ failed_check() { jq -r '.checks[] | select(.ok | not) | .name' <<<"$output"; }
     run --separate-stderr cx-join preflight
     assert_failure 1
     [[ $(failed_check) == certificates ]]
+}
+
+agent_answers() { cx-gossip status; }
+node_answers() { cx-node status; }
+
+@test "preflight: this node's own daemons on its ports are no strangers" {
+    init_node
+    start_daemon agent cx-gossip agent --config "$CX_CONFIG"
+    start_daemon node cx-node run --config "$CX_CONFIG"
+    wait_until 10 agent_answers
+    wait_until 10 node_answers
+    run --separate-stderr cx-join preflight
+    assert_success
+    assert_json '.checks[] | select(.name == "ports_free") | .ok' true
+
+    stop_daemon node
+    start_squatter squatter "$address" 8080
+    run --separate-stderr cx-join preflight
+    assert_failure 1
+    [[ $(failed_check) == ports_free ]]
 }
 
 @test "csr, sign, install: a node without a network path to the CA" {

@@ -208,9 +208,9 @@ static void check_folders(struct preflight *preflight)
                     detail.size ? (char *)detail.data : "all can be written");
 }
 
-static bool is_own_daemon_up(const cx_config *config, const char *lock_name)
+/* A daemon holds its lock as long as it lives: the agent's is in run_dir, the node's in data_dir. */
+static bool is_held(const char *path)
 {
-    CX_AUTO(cx_free) char *path = cx_config_run(config, lock_name);
     CX_AUTO(cx_fd_close) int lock = -1;
     cx_err err = {0};
 
@@ -220,15 +220,17 @@ static bool is_own_daemon_up(const cx_config *config, const char *lock_name)
 static void check_ports(struct preflight *preflight)
 {
     const cx_config *config = preflight->config;
+    CX_AUTO(cx_free) char *agent_lock = cx_config_run(config, "gossip.lock");
+    CX_AUTO(cx_free) char *node_lock = cx_config_data(config, "node.lock");
     const struct {
         const char *address;
         uint16_t port;
         int type;
         const char *lock;
     } ports[] = {
-        {config->bind_addr, CX_CONFIG_GOSSIP_PORT, SOCK_DGRAM, "gossip.lock"},
-        {config->bind_addr, CX_CONFIG_GOSSIP_PORT, SOCK_STREAM, "gossip.lock"},
-        {config->api_addr, CX_API_PORT, SOCK_STREAM, "node.lock"},
+        {config->bind_addr, CX_CONFIG_GOSSIP_PORT, SOCK_DGRAM, agent_lock},
+        {config->bind_addr, CX_CONFIG_GOSSIP_PORT, SOCK_STREAM, agent_lock},
+        {config->api_addr, CX_API_PORT, SOCK_STREAM, node_lock},
     };
     CX_AUTO(cx_buffer_free) cx_buffer detail = {0};
     bool up = false;
@@ -238,7 +240,7 @@ static void check_ports(struct preflight *preflight)
 
         if (each_address(ports[i].address, ports[i].port, ports[i].type, try_bind, &err))
             continue;
-        if (is_own_daemon_up(config, ports[i].lock))
+        if (is_held(ports[i].lock))
             up = true;
         else
             cx_buffer_addf(&detail, "%s%s", detail.size ? "; " : "", err.message);
