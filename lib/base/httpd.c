@@ -17,7 +17,6 @@ enum {
     CONNECTIONS_DEFAULT = 512,
     IDLE_DEFAULT_MS = 15000,
     REQUEST_DEFAULT_MS = 30000,
-    PAUSE_MS = 100, /* between tries to accept while the process has no descriptor left */
 };
 
 /* "host:port", "[v6]:port", ":port" for every address; port 0 takes a free one. */
@@ -90,39 +89,17 @@ static void describe_peer(const struct sockaddr *address, socklen_t size,
     snprintf(text, CX_PEER_TEXT_SIZE, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
-                      int size, void *arg)
+static void on_accept(int fd, const struct sockaddr *address, socklen_t size, void *arg)
 {
     cx_httpd *httpd = arg;
     char peer[CX_PEER_TEXT_SIZE];
 
-    (void)listener;
     if (httpd->connection_count >= httpd->options.connections_max) {
-        close((int)fd);
+        close(fd);
         return;
     }
-    describe_peer(address, (socklen_t)size, peer);
-    cx_connection_open(httpd, (int)fd, peer);
-}
-
-/* Without descriptors accept(2) fails and the socket stays readable: pause instead of spinning. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
-{
-    cx_httpd *httpd = arg;
-    struct timeval pause = {0, PAUSE_MS * 1000};
-
-    evconnlistener_disable(listener);
-    event_add(httpd->resume, &pause);
-}
-
-static void on_resume(evutil_socket_t fd, short what, void *arg)
-{
-    cx_httpd *httpd = arg;
-
-    (void)fd;
-    (void)what;
-    if (httpd->listener && !httpd->stopping)
-        evconnlistener_enable(httpd->listener);
+    describe_peer(address, size, peer);
+    cx_connection_open(httpd, fd, peer);
 }
 
 static uint16_t port_of(int fd)
@@ -166,13 +143,10 @@ bool cx_httpd_open(struct event_base *loop, const cx_httpd_options *options, cx_
     fill_in_defaults(&opened->options);
     LIST_INIT(&opened->connections);
     opened->port = port_of(fd);
-    opened->resume = evtimer_new(loop, on_resume, opened);
-    opened->listener = evconnlistener_new(loop, on_accept, opened,
-                                          LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-    if (!opened->listener || !opened->resume)
-        return cx_fail(err, CX_INTERNAL, "listen on %s: the event loop refused", options->address);
+    opened->listener = cx_listener_open(loop, fd, on_accept, opened);
     fd = -1; /* the listener's */
-    evconnlistener_set_error_cb(opened->listener, on_accept_error);
+    if (!opened->listener)
+        return cx_fail(err, CX_INTERNAL, "listen on %s: the event loop refused", options->address);
     *httpd = CX_TAKE(opened);
     return true;
 }
@@ -183,10 +157,7 @@ void cx_httpd_close(cx_httpd **owner)
 
     if (!httpd)
         return;
-    if (httpd->listener)
-        evconnlistener_free(httpd->listener);
-    if (httpd->resume)
-        event_free(httpd->resume);
+    cx_listener_close(&httpd->listener);
     while (!LIST_EMPTY(&httpd->connections))
         cx_connection_close(LIST_FIRST(&httpd->connections));
     cx_free(&httpd);
@@ -202,9 +173,7 @@ void cx_httpd_stop_accepting(cx_httpd *httpd)
     cx_connection *next;
 
     httpd->stopping = true;
-    if (httpd->listener)
-        evconnlistener_free(httpd->listener);
-    httpd->listener = NULL;
+    cx_listener_close(&httpd->listener);
     for (cx_connection *each = LIST_FIRST(&httpd->connections); each; each = next) {
         next = LIST_NEXT(each, link);
         if (cx_connection_is_idle(each))

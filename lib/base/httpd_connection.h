@@ -5,10 +5,10 @@
 #include <sys/queue.h>
 
 #include <event2/bufferevent.h>
-#include <event2/listener.h>
 
 #include "base/httpd.h"
 #include "base/httpwire.h"
+#include "base/listener.h"
 
 enum { CX_PEER_TEXT_SIZE = 64 };
 
@@ -17,9 +17,8 @@ typedef struct cx_connection cx_connection;
 struct cx_httpd {
     struct event_base *loop;
     cx_httpd_options options; /* with the defaults filled in */
-    struct evconnlistener *listener;
-    struct event *resume; /* accepts again after a pause */
-    bool stopping;        /* connections close after their answer */
+    cx_listener *listener;
+    bool stopping; /* connections close after their answer */
     uint16_t port;
     size_t connection_count;
     LIST_HEAD(cx_connection_list, cx_connection) connections;

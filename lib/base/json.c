@@ -181,11 +181,30 @@ json_t *cx_json_text_n(const char *text, size_t size)
     return json_stringn_nocheck(clean.size > 0 ? (const char *)clean.data : "", clean.size);
 }
 
+json_t *cx_json_text_or_null(const char *text)
+{
+    return text == NULL || text[0] == '\0' ? json_null() : cx_json_text(text);
+}
+
+json_t *cx_json_texts(const cx_list *texts)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < texts->count; i++)
+        json_array_append_new(array, cx_json_text(texts->items[i]));
+    return array;
+}
+
 json_t *cx_json_time(int64_t wall_ms)
 {
     char text[CX_TIME_TEXT_SIZE];
 
     return json_string(cx_time_text(wall_ms, text));
+}
+
+json_t *cx_json_time_or_null(int64_t wall_ms)
+{
+    return wall_ms == 0 ? json_null() : cx_json_time(wall_ms);
 }
 
 json_t *cx_json_figure(double value)

@@ -24,7 +24,10 @@ char *cx_json_line(const json_t *json);
  * null. Never NULL; new reference. */
 json_t *cx_json_text(const char *text);
 json_t *cx_json_text_n(const char *text, size_t size);
-json_t *cx_json_time(int64_t wall_ms); /* RFC 3339; new reference */
+json_t *cx_json_text_or_null(const char *text); /* null for "", too */
+json_t *cx_json_texts(const cx_list *texts);    /* an array of them; new reference */
+json_t *cx_json_time(int64_t wall_ms);          /* RFC 3339; new reference */
+json_t *cx_json_time_or_null(int64_t wall_ms);  /* null for 0 */
 /* Rounded to 3 decimals, for figures that people read; null for NaN and infinities. */
 json_t *cx_json_figure(double value);
 

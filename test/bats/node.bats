@@ -467,7 +467,7 @@ END
     validate_schema cx-node-status
     run --separate-stderr cx-node checkpoint
     assert_success
-    assert_json '.changed, (.databases | map(.name) | join(" "))' $'true\nregistry.db queues.db'
+    assert_json '.changed, (.databases | map(.name) | join(" "))' $'true\nregistry.db queues.db leases.db'
     validate_schema cx-node-checkpoint
     stop_daemon node-1
     run --separate-stderr cx-node status

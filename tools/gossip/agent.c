@@ -412,7 +412,8 @@ static bool serve(cx_run *run, const struct agent_settings *settings, cx_level l
                      settings->node_id, "bind", settings->bind, "encrypted",
                      settings->keyring_path != NULL, "version", cx_version);
         sd_notify(0, "READY=1");
-        event_base_dispatch(agent.loop);
+        if (event_base_dispatch(agent.loop) < 0)
+            started = cx_fail(err, CX_INTERNAL, "the event loop failed");
         sd_notify(0, "STOPPING=1");
         cx_log_write(&agent.log, CX_INFO, "ended", NULL);
     }

@@ -5,13 +5,13 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/listener.h>
 
 #include "agent.h"
 #include "base/io.h"
+#include "base/listener.h"
 #include "base/text.h"
 
-enum { TAGS_MAX = 64, PENDING_MAX = 256 };
+enum { TAGS_MAX = 64, PENDING_MAX = 256, BACKLOG = 16 };
 
 struct client {
     struct agent_control *control;
@@ -38,7 +38,7 @@ struct pending {
 struct agent_control {
     struct agent *agent;
     char *path;
-    struct evconnlistener *listener;
+    cx_listener *listener;
     struct event *sweep;
     uint64_t next_client;
     size_t client_count, pending_count;
@@ -513,12 +513,11 @@ static void on_client_event(struct bufferevent *io, short what, void *data)
     client_free(data);
 }
 
-static void on_client(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *from,
-                      int from_size, void *data)
+static void on_client(int fd, const struct sockaddr *from, socklen_t from_size, void *data)
 {
     struct agent_control *control = data;
 
-    (void)listener, (void)from, (void)from_size;
+    (void)from, (void)from_size;
     if (control->client_count >= CLIENTS_MAX) {
         evutil_closesocket(fd);
         return;
@@ -588,9 +587,8 @@ bool agent_control_open(struct agent *agent, const char *path, struct agent_cont
 
     mode_t before = umask(0117); /* 0660 from its first moment */
 
-    control->listener = evconnlistener_new_bind(agent->loop, on_client, control,
-                                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 16,
-                                                (struct sockaddr *)&address, sizeof address);
+    control->listener = cx_listener_bind(agent->loop, (struct sockaddr *)&address, sizeof address,
+                                         BACKLOG, on_client, control);
     umask(before);
     if (!control->listener)
         return cx_fail_errno(err, "listen on %s", path);
@@ -610,7 +608,7 @@ void agent_control_close(struct agent_control **owner)
     while ((pending = TAILQ_FIRST(&control->pending)))
         pending_free(control, pending);
     if (control->listener) {
-        evconnlistener_free(control->listener);
+        cx_listener_close(&control->listener);
         unlink(control->path);
     }
     event_free(control->sweep);

@@ -8,10 +8,10 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/listener.h>
 
 #include "agent.h"
 #include "base/io.h"
+#include "base/listener.h"
 #include "base/text.h"
 
 enum {
@@ -19,6 +19,7 @@ enum {
     PACKETS_AT_ONCE = 64, /* then the loop serves others; the kernel keeps the rest */
     CLOSE_TIMEOUT_S = 10, /* for a closed stream to take its last bytes */
     READ_AHEAD_BYTES = 256 * 1024,
+    BACKLOG = 128,
 };
 
 struct stream {
@@ -41,7 +42,7 @@ struct agent_net {
     sa_family_t family;
     uint16_t port;
     struct event *readable, *tell_broken;
-    struct evconnlistener *listener;
+    cx_listener *listener;
     uint64_t next_accepted; /* even */
     TAILQ_HEAD(, stream) streams;
     TAILQ_HEAD(, broken) broken;
@@ -258,13 +259,12 @@ static struct stream *stream_add(struct agent_net *net, uint64_t id, evutil_sock
     return stream;
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *from,
-                      int from_size, void *data)
+static void on_accept(int fd, const struct sockaddr *from, socklen_t from_size, void *data)
 {
     struct agent_net *net = data;
     uint64_t id = net->next_accepted;
 
-    (void)listener, (void)from_size;
+    (void)from_size;
     net->next_accepted += 2;
     stream_add(net, id, fd);
     agent_input(
@@ -399,10 +399,8 @@ bool agent_net_open(struct agent *agent, const char *bind_text, struct agent_net
     bool bound = bind_packets(net, info, bind_text, err);
 
     if (bound) {
-        net->listener = evconnlistener_new_bind(agent->loop, on_accept, net,
-                                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-                                                    LEV_OPT_REUSEABLE,
-                                                128, info->ai_addr, (int)info->ai_addrlen);
+        net->listener =
+            cx_listener_bind(agent->loop, info->ai_addr, info->ai_addrlen, BACKLOG, on_accept, net);
         if (!net->listener) {
             cx_fail_errno(err, "listen on %s (TCP)", bind_text);
             err->code = CX_UNAVAILABLE;
@@ -427,8 +425,7 @@ void agent_net_close(struct agent_net **owner)
         TAILQ_REMOVE(&net->broken, broken, next);
         cx_free(&broken);
     }
-    if (net->listener)
-        evconnlistener_free(net->listener);
+    cx_listener_close(&net->listener);
     if (net->readable)
         event_free(net->readable);
     event_free(net->tell_broken);

@@ -145,17 +145,6 @@ static json_t *hops_of(const node_message *message)
     return hops == NULL ? json_array() : hops;
 }
 
-/* A time or null. */
-static json_t *time_or_null(int64_t at_ms)
-{
-    return at_ms == 0 ? json_null() : cx_json_time(at_ms);
-}
-
-static json_t *text_or_null(const char *text)
-{
-    return text == NULL ? json_null() : cx_json_text(text);
-}
-
 static bool is_failure(const char *performative)
 {
     static const char *const failures[] = {"failure", "refuse", "not-understood"};
@@ -264,15 +253,16 @@ json_t *node_message_to_json(const node_message *message, const char *node_id)
             : is_out                      ? "forwarded"
                                           : "done",
             message->done_at_ms);
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}", "message_id",
-        message->id, "state", node_message_state_word(message->state), "receiver",
-        message->receiver, "sender", message->sender, "conversation_id",
-        text_or_null(message->conversation_id), "performative", message->performative, "content",
-        value_of(message->content), "reply", value_of(message->reply), "attempts",
-        (json_int_t)message->attempts, "accepted_at", time_or_null(message->accepted_at_ms),
-        "started_at", time_or_null(message->started_at_ms), "done_at",
-        time_or_null(message->done_at_ms), "error", text_or_null(message->error), "hops", hops);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o}",
+                     "message_id", message->id, "state", node_message_state_word(message->state),
+                     "receiver", message->receiver, "sender", message->sender, "conversation_id",
+                     cx_json_text(message->conversation_id), "performative", message->performative,
+                     "content", value_of(message->content), "reply", value_of(message->reply),
+                     "attempts", (json_int_t)message->attempts, "accepted_at",
+                     cx_json_time_or_null(message->accepted_at_ms), "started_at",
+                     cx_json_time_or_null(message->started_at_ms), "done_at",
+                     cx_json_time_or_null(message->done_at_ms), "error",
+                     cx_json_text(message->error), "hops", hops);
 }
 
 bool node_output_parse(cx_bytes line, const char *agent, node_output *output, cx_err *err)

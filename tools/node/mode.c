@@ -168,15 +168,6 @@ bool node_mode_check(const node_mode *mode, const char *node_id, const char *ope
     return cx_hint(err, is_send ? "send to another node" : "cx-drain status shows what is allowed");
 }
 
-static json_t *list_json(const cx_list *list)
-{
-    json_t *json = json_array();
-
-    for (size_t i = 0; i < list->count; i++)
-        json_array_append_new(json, json_string(list->items[i]));
-    return json;
-}
-
 json_t *node_mode_to_json(const node_mode *mode)
 {
     bool active = mode->state == NODE_ACTIVE;
@@ -186,11 +177,11 @@ json_t *node_mode_to_json(const node_mode *mode)
                      active ? json_null()
                             : json_string(mode->maintenance ? "maintenance" : "drain"),
                      "entered_at", active ? json_null() : cx_json_time(mode->entered_ms), "until",
-                     mode->until_ms == 0 ? json_null() : cx_json_time(mode->until_ms), "reason",
+                     cx_json_time_or_null(mode->until_ms), "reason",
                      active ? json_null() : cx_json_text(mode->reason), "owner",
                      active ? json_null() : cx_json_text(mode->owner), "suspend_below",
-                     node_priority_word(mode->suspend_below), "allow", list_json(&mode->allow),
-                     "suspended", list_json(&mode->suspended), "handed_over",
+                     node_priority_word(mode->suspend_below), "allow", cx_json_texts(&mode->allow),
+                     "suspended", cx_json_texts(&mode->suspended), "handed_over",
                      (json_int_t)mode->handed_over, "completed", (json_int_t)mode->completed,
                      "waited_seconds", cx_json_figure((double)mode->waited_ms / 1000.0));
 }

@@ -1,4 +1,4 @@
-/* The embedded queue's writes. Each call is a job for the storage thread: `work` runs there and
+/* The embedded queue: a message's way through it, and the counts. Each call is a job for the storage thread: `work` runs there and
  * touches only the job and the database, `done` runs in the loop and keeps the counts. */
 #include "queue_sqlite.h"
 
@@ -7,12 +7,6 @@
 
 #include "base/time.h"
 #include "timer.h"
-
-enum {
-    PURGE_MAX = 1000, /* rows in one go, so that accepting never waits long behind it */
-    PURGE_MS = 10000,
-    PURGE_AGAIN_MS = 100,
-};
 
 /* ---- counts, in the loop */
 
@@ -28,7 +22,7 @@ static lane *lane_of(node_queue *queue, const char *name)
 }
 
 /* Lanes `to:` are named by agents, so that an empty one must not stay for ever. */
-static void forget_empty(node_queue *queue, const char *name)
+void queue_forget_empty(node_queue *queue, const char *name)
 {
     lane *found = cx_map_get(queue->lanes, name);
     const node_counts *counts = found == NULL ? NULL : &found->counts;
@@ -51,7 +45,7 @@ static int64_t *count_of(node_counts *counts, node_message_state state)
     return NULL;
 }
 
-static void add(node_queue *queue, const char *name, node_message_state state, int64_t number)
+void queue_add(node_queue *queue, const char *name, node_message_state state, int64_t number)
 {
     *count_of(&lane_of(queue, name)->counts, state) += number;
     *count_of(&queue->sum, state) += number;
@@ -60,11 +54,11 @@ static void add(node_queue *queue, const char *name, node_message_state state, i
 static void move(node_queue *queue, const char *name, node_message_state from,
                  node_message_state to, int64_t number)
 {
-    add(queue, name, from, -number);
-    add(queue, name, to, number);
+    queue_add(queue, name, from, -number);
+    queue_add(queue, name, to, number);
 }
 
-static void tell_queued(node_queue *queue, const char *name)
+void queue_tell(node_queue *queue, const char *name)
 {
     if (queue->options.queued != NULL)
         queue->options.queued(name, queue->options.arg);
@@ -90,7 +84,7 @@ static int64_t *total_at(node_totals *totals, size_t row)
     return (int64_t *)((char *)totals + totals_table[row].offset);
 }
 
-static bool write_totals(cx_db *db, node_totals *delta, cx_err *err)
+bool queue_write_totals(cx_db *db, node_totals *delta, cx_err *err)
 {
     for (size_t i = 0; i < CX_COUNT(totals_table); i++) {
         CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
@@ -110,7 +104,7 @@ static bool write_totals(cx_db *db, node_totals *delta, cx_err *err)
     return true;
 }
 
-static void add_totals(node_queue *queue, node_totals *delta)
+void queue_add_totals(node_queue *queue, node_totals *delta)
 {
     for (size_t i = 0; i < CX_COUNT(totals_table); i++)
         *total_at(&queue->totals, i) += *total_at(delta, i);
@@ -144,7 +138,7 @@ bool queue_read_row(cx_statement *row, node_message *message, cx_err *err)
     return true;
 }
 
-static bool find_row(cx_db *db, const char *id, node_message *message, bool *found, cx_err *err)
+bool queue_find_row(cx_db *db, const char *id, node_message *message, bool *found, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
 
@@ -214,10 +208,10 @@ static bool accept_work(node_storage *storage, node_job *base, cx_err *err)
         }
         result->duplicate = true;
         job->delta.duplicates++;
-        if (!find_row(db, job->messages[i].id, &result->message, &found, err))
+        if (!queue_find_row(db, job->messages[i].id, &result->message, &found, err))
             return false;
     }
-    return write_totals(db, &job->delta, err);
+    return queue_write_totals(db, &job->delta, err);
 }
 
 static void accept_done(node_job *base)
@@ -226,7 +220,7 @@ static void accept_done(node_job *base)
     node_queue *queue = job->queue;
 
     if (base->ok)
-        add_totals(queue, &job->delta);
+        queue_add_totals(queue, &job->delta);
     for (size_t i = 0; i < job->count; i++) {
         node_acceptance *result = &job->results[i];
         const char *name = job->messages[i].lane;
@@ -237,7 +231,7 @@ static void accept_done(node_job *base)
         if (!base->ok)
             result->err = base->err;
         else if (!result->duplicate)
-            add(queue, name, NODE_QUEUED, 1);
+            queue_add(queue, name, NODE_QUEUED, 1);
     }
     for (size_t i = 0; i < job->count; i++) {
         node_acceptance *result = &job->results[i];
@@ -250,7 +244,7 @@ static void accept_done(node_job *base)
     /* What is told next may let a lane be taken from, so the counts are settled by now. */
     for (size_t i = 0; i < job->count; i++)
         if (job->results[i].err.code == CX_OK && !job->results[i].duplicate)
-            tell_queued(queue, job->results[i].message.lane);
+            queue_tell(queue, job->results[i].message.lane);
     job->done(job->results, job->count, job->arg);
     for (size_t i = 0; i < job->count; i++)
         node_message_free(&job->results[i].message);
@@ -427,7 +421,7 @@ static bool finish_work(node_storage *storage, node_job *base, cx_err *err)
     case NODE_DONE: *(job->forwarded ? &job->delta.forwarded : &job->delta.processed) = 1; break;
     case NODE_IN_FLIGHT: break;
     }
-    return write_totals(db, &job->delta, err);
+    return queue_write_totals(db, &job->delta, err);
 }
 
 static void finish_done(node_job *base)
@@ -436,9 +430,9 @@ static void finish_done(node_job *base)
 
     if (base->ok && job->changed) {
         move(job->queue, job->lane, NODE_IN_FLIGHT, job->state, 1);
-        add_totals(job->queue, &job->delta);
+        queue_add_totals(job->queue, &job->delta);
         if (job->state == NODE_QUEUED)
-            tell_queued(job->queue, job->lane);
+            queue_tell(job->queue, job->lane);
     }
     job->done(base->ok && job->changed, base->ok ? NULL : &base->err, job->arg);
     cx_free(&job->id);
@@ -471,251 +465,6 @@ void node_queue_finish(node_queue *queue, const node_outcome *outcome, node_queu
     node_storage_add(queue->storage, &job->job);
 }
 
-/* ---- retry, move and drop */
-
-typedef struct change_job {
-    node_job job;
-    node_queue *queue;
-    char *id;    /* retry, move */
-    char *lane;  /* drop, move; of the message that is retried */
-    char *to;    /* move */
-    char *error; /* drop */
-    int64_t now_ms;
-    int64_t changed;
-    node_totals delta;
-    node_queue_changed *done;
-    void *arg;
-} change_job;
-
-static bool retry_work(node_storage *storage, node_job *base, cx_err *err)
-{
-    change_job *job = (change_job *)base;
-    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
-    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
-    node_message message = {0};
-    bool found = false;
-
-    cx_free(&job->lane);
-    if (!find_row(db, job->id, &message, &found, err))
-        return false;
-    if (!found)
-        return cx_fail(err, CX_NOT_FOUND, "no such message: %s", job->id);
-    job->lane = cx_strdup(message.lane);
-    node_message_free(&message);
-    if (!cx_db_prepare(db,
-                       "UPDATE message SET state = 'queued', attempts = 0, error = NULL,"
-                       " reply = NULL, started_at = NULL, done_at = NULL"
-                       " WHERE id = ? AND state = 'failed'",
-                       &statement, err))
-        return false;
-    cx_bind_text(statement, 1, job->id);
-    if (!cx_run_statement(statement, err))
-        return false;
-    job->changed = cx_db_changes(db);
-    job->delta = (node_totals){.retried = job->changed};
-    return write_totals(db, &job->delta, err);
-}
-
-static bool move_work(node_storage *storage, node_job *base, cx_err *err)
-{
-    change_job *job = (change_job *)base;
-    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
-    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
-
-    if (!cx_db_prepare(db,
-                       "UPDATE message SET lane = ?, state = 'queued', attempts = 0,"
-                       " started_at = NULL WHERE id = ? AND state = 'in_flight'",
-                       &statement, err))
-        return false;
-    cx_bind_text(statement, 1, job->to);
-    cx_bind_text(statement, 2, job->id);
-    if (!cx_run_statement(statement, err))
-        return false;
-    job->changed = cx_db_changes(db);
-    return true;
-}
-
-static bool drop_work(node_storage *storage, node_job *base, cx_err *err)
-{
-    change_job *job = (change_job *)base;
-    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
-    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
-
-    if (!cx_db_prepare(db,
-                       "UPDATE message SET state = 'failed', error = ?, done_at = ?"
-                       " WHERE lane = ? AND state = 'queued'",
-                       &statement, err))
-        return false;
-    cx_bind_text(statement, 1, job->error);
-    cx_bind_int(statement, 2, job->now_ms);
-    cx_bind_text(statement, 3, job->lane);
-    if (!cx_run_statement(statement, err))
-        return false;
-    job->changed = cx_db_changes(db);
-    job->delta = (node_totals){.failed = job->changed};
-    return write_totals(db, &job->delta, err);
-}
-
-static void change_done(node_job *base, node_message_state from, node_message_state to)
-{
-    change_job *job = (change_job *)base;
-    const char *target = job->to != NULL ? job->to : job->lane;
-
-    if (base->ok && job->changed > 0) {
-        add(job->queue, job->lane, from, -job->changed);
-        add(job->queue, target, to, job->changed);
-        add_totals(job->queue, &job->delta);
-        if (to == NODE_QUEUED)
-            tell_queued(job->queue, target);
-        forget_empty(job->queue, job->lane);
-    }
-    job->done(base->ok && job->changed > 0, base->ok ? NULL : &base->err, job->arg);
-    cx_free(&job->id);
-    cx_free(&job->lane);
-    cx_free(&job->to);
-    cx_free(&job->error);
-    cx_free(&job);
-}
-
-static void retry_done(node_job *base)
-{
-    change_done(base, NODE_FAILED, NODE_QUEUED);
-}
-
-static void move_done(node_job *base)
-{
-    change_done(base, NODE_IN_FLIGHT, NODE_QUEUED);
-}
-
-static void drop_done(node_job *base)
-{
-    change_done(base, NODE_QUEUED, NODE_FAILED);
-}
-
-static change_job *new_change(node_queue *queue, node_queue_changed *done, void *arg)
-{
-    change_job *job = cx_alloc(1, sizeof *job);
-
-    job->job = (node_job){.database = NODE_QUEUES_DB, .durable = true};
-    job->queue = queue;
-    job->now_ms = cx_wall_ms();
-    job->done = done;
-    job->arg = arg;
-    return job;
-}
-
-void node_queue_retry(node_queue *queue, const char *id, node_queue_changed *done, void *arg)
-{
-    change_job *job = new_change(queue, done, arg);
-
-    job->job.work = retry_work;
-    job->job.done = retry_done;
-    job->id = cx_strdup(id);
-    node_storage_add(queue->storage, &job->job);
-}
-
-void node_queue_move(node_queue *queue, const char *id, const char *from, const char *to,
-                     node_queue_changed *done, void *arg)
-{
-    change_job *job = new_change(queue, done, arg);
-
-    job->job.work = move_work;
-    job->job.done = move_done;
-    job->id = cx_strdup(id);
-    job->lane = cx_strdup(from);
-    job->to = cx_strdup(to);
-    node_storage_add(queue->storage, &job->job);
-}
-
-void node_queue_drop(node_queue *queue, const char *lane_name, const char *error,
-                     node_queue_changed *done, void *arg)
-{
-    change_job *job = new_change(queue, done, arg);
-
-    job->job.work = drop_work;
-    job->job.done = drop_done;
-    job->lane = cx_strdup(lane_name);
-    job->error = cx_strdup(error);
-    node_storage_add(queue->storage, &job->job);
-}
-
-/* ---- purge */
-
-typedef struct purge_job {
-    node_job job;
-    node_queue *queue;
-    int64_t before_ms;
-    struct purged {
-        char *lane;
-        bool failed;
-    } rows[PURGE_MAX];
-    size_t count;
-    node_totals delta;
-} purge_job;
-
-static bool purge_work(node_storage *storage, node_job *base, cx_err *err)
-{
-    purge_job *job = (purge_job *)base;
-    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
-    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
-    bool row = false;
-
-    for (size_t i = 0; i < job->count; i++)
-        cx_free(&job->rows[i].lane);
-    job->count = 0;
-    if (!cx_db_prepare(db,
-                       "DELETE FROM message WHERE seq IN (SELECT seq FROM message"
-                       " WHERE done_at IS NOT NULL AND done_at < ? ORDER BY done_at LIMIT ?)"
-                       " RETURNING lane, state",
-                       &statement, err))
-        return false;
-    cx_bind_int(statement, 1, job->before_ms);
-    cx_bind_int(statement, 2, PURGE_MAX);
-    for (;;) {
-        if (!cx_step(statement, &row, err))
-            return false;
-        if (!row || job->count == PURGE_MAX)
-            break;
-        job->rows[job->count++] = (struct purged){
-            cx_strdup(cx_column_text(statement, 0)),
-            strcmp(cx_column_text(statement, 1), node_message_state_word(NODE_FAILED)) == 0};
-    }
-    job->delta = (node_totals){.purged = (int64_t)job->count};
-    cx_statement_done(&statement);
-    return write_totals(db, &job->delta, err);
-}
-
-static void purge_done(node_job *base)
-{
-    purge_job *job = (purge_job *)base;
-    node_queue *queue = job->queue;
-
-    for (size_t i = 0; i < job->count; i++) {
-        if (base->ok) {
-            add(queue, job->rows[i].lane, job->rows[i].failed ? NODE_FAILED : NODE_DONE, -1);
-            forget_empty(queue, job->rows[i].lane);
-        }
-        cx_free(&job->rows[i].lane);
-    }
-    if (base->ok)
-        add_totals(queue, &job->delta);
-    node_timer_set(queue->purge_timer, job->count == PURGE_MAX ? PURGE_AGAIN_MS : PURGE_MS);
-    cx_free(&job);
-}
-
-static void on_purge(evutil_socket_t fd, short what, void *arg)
-{
-    node_queue *queue = arg;
-    purge_job *job = cx_alloc(1, sizeof *job);
-
-    (void)fd;
-    (void)what;
-    job->job = (node_job){.work = purge_work, .done = purge_done, .database = NODE_QUEUES_DB};
-    job->queue = queue;
-    job->before_ms = cx_wall_ms() - queue->options.retention_ms;
-    node_storage_add(queue->storage, &job->job);
-}
-
 /* ---- open */
 
 static bool load_counts(node_queue *queue, cx_db *db, cx_err *err)
@@ -734,7 +483,7 @@ static bool load_counts(node_queue *queue, cx_db *db, cx_err *err)
             return true;
         if (!node_message_state_parse(cx_column_text(statement, 1), &state, err))
             return cx_wrap(err, "queues.db");
-        add(queue, cx_column_text(statement, 0), state, cx_column_int(statement, 2));
+        queue_add(queue, cx_column_text(statement, 0), state, cx_column_int(statement, 2));
     }
 }
 
@@ -765,13 +514,13 @@ bool node_queue_open(struct event_base *loop, node_storage *storage,
     queue->storage = storage;
     queue->options = *options;
     queue->lanes = cx_map_open();
-    queue->purge_timer = evtimer_new(loop, on_purge, queue);
+    queue->purge_timer = evtimer_new(loop, queue_on_purge, queue);
     if (queue->purge_timer == NULL)
         return cx_fail(err, CX_INTERNAL, "no timer for the queue");
     if (!cx_db_exec(db, "UPDATE message SET state = 'queued' WHERE state = 'in_flight'", err) ||
         !load_counts(queue, db, err) || !load_totals(queue, db, err))
         return false;
-    node_timer_set(queue->purge_timer, PURGE_AGAIN_MS);
+    node_timer_set(queue->purge_timer, QUEUE_PURGE_AGAIN_MS);
     *result = CX_TAKE(queue);
     return true;
 }

@@ -99,7 +99,7 @@ static json_t *backup_figures(const node_self *node)
 
     if (cx_json_read_file(path, 64 * 1024, &note, &err))
         at = cx_json_text_or_empty(note, "last_success_at");
-    return json_pack("{s:o}", "last_success_at", at[0] == '\0' ? json_null() : cx_json_text(at));
+    return json_pack("{s:o}", "last_success_at", cx_json_text_or_null(at));
 }
 
 static json_t *node_figures(const node_self *node)

@@ -108,9 +108,8 @@ static json_t *finished_json(const char *id, node_message_state state, const cha
 
     return json_pack("{s:s, s:s, s:b, s:o, s:o, s:I}", "message_id", id, "status",
                      node_message_state_word(state), "duplicate", duplicate, "reply",
-                     value == NULL ? json_null() : value, "error",
-                     error == NULL ? json_null() : cx_json_text(error), "latency_ms",
-                     (json_int_t)latency_ms);
+                     value == NULL ? json_null() : value, "error", cx_json_text(error),
+                     "latency_ms", (json_int_t)latency_ms);
 }
 
 /* ---- waiting for the reply */
