@@ -15,7 +15,7 @@ enum {
     CONNECT_MS = 1000,
     RETRY_FIRST_MS = 500,
     RETRY_MAX_MS = 30000,
-    REFRESH_PAUSE_MS = 1000, /* strangers' names must not make us ask the cluster all the time */
+    REFRESH_PAUSE_MS = 500, /* strangers' names must not make us ask the cluster all the time */
     ANSWER_MAX = 4 * 1024 * 1024,
 };
 
@@ -27,7 +27,8 @@ typedef struct peer {
     int64_t fetched;  /* the revision of `agents`; -1: none */
     json_t *agents;   /* array of the registry's entries, or NULL */
     bool fetching;
-    bool seen; /* in the members' list that is being read */
+    bool again; /* what is being fetched may be older than who waits for it wants */
+    bool seen;  /* in the members' list that is being read */
     struct event *retry_timer;
     node_backoff backoff;
 } peer;
@@ -36,6 +37,7 @@ typedef struct refresh {
     struct refresh *next;
     node_router *router;
     struct event *timer;
+    bool asked; /* the fetches that it waits for have begun */
     void (*done)(void *arg);
     void *arg;
 } refresh;
@@ -47,6 +49,7 @@ struct node_router {
     json_t *hosts;
     refresh *refreshes;
     int64_t refreshed_ms;
+    struct event *refresh_timer;
     size_t fetches;
     bool stopping;
 };
@@ -114,11 +117,15 @@ static void on_refresh_timeout(evutil_socket_t fd, short what, void *arg)
 
 static void tell_refreshed(node_router *router)
 {
+    refresh *next;
+
     if (router->fetches > 0)
         return;
-    router->refreshed_ms = cx_now_ms();
-    while (router->refreshes != NULL)
-        end_refresh(router, router->refreshes);
+    for (refresh *each = router->refreshes; each != NULL; each = next) {
+        next = each->next;
+        if (each->asked)
+            end_refresh(router, each);
+    }
 }
 
 typedef struct fetch {
@@ -164,7 +171,7 @@ static void on_fetched(cx_http_answer *answer, void *arg)
         from->fetching = false;
         if (take_registry(from, answer, &err)) {
             node_backoff_reset(&from->backoff);
-            if (from->revision > from->fetched) /* it changed while we read */
+            if (from->again || from->revision > from->fetched) /* it changed while we read */
                 fetch_registry(from);
         } else {
             if (ended->tls.error.code != CX_OK)
@@ -195,6 +202,7 @@ static void fetch_registry(peer *from)
     started->url = cx_format("https://%s/api/v1/registry", from->api);
     started->tls = (cx_tls_peer){.tls = router->options.tls, .node_id = started->node_id};
     from->fetching = true;
+    from->again = false;
     router->fetches++;
     cx_http_loop_start(router->options.http,
                        &(cx_http_request){.url = started->url,
@@ -204,6 +212,27 @@ static void fetch_registry(peer *from)
                                           .tls_hook = cx_tls_client_hook,
                                           .tls_arg = &started->tls},
                        on_fetched, started);
+}
+
+/* Everybody is asked anew: what a fetch under way brings may be older than who waits now. */
+static void on_refresh_timer(evutil_socket_t fd, short what, void *arg)
+{
+    node_router *router = arg;
+    size_t cursor = 0;
+    void *value = NULL;
+
+    (void)fd;
+    (void)what;
+    router->refreshed_ms = cx_now_ms();
+    for (refresh *each = router->refreshes; each != NULL; each = each->next)
+        each->asked = true;
+    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
+        peer *each = value;
+
+        each->again = each->fetching;
+        fetch_registry(each);
+    }
+    tell_refreshed(router);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
@@ -427,6 +456,7 @@ node_router *node_router_open(const node_router_options *options)
     router->peers = cx_map_open();
     router->hosts = json_object();
     router->refreshed_ms = -REFRESH_PAUSE_MS;
+    router->refresh_timer = evtimer_new(options->loop, on_refresh_timer, router);
     return router;
 }
 
@@ -445,6 +475,7 @@ void node_router_close(node_router **owner)
         return;
     while (router->refreshes != NULL)
         end_refresh(router, router->refreshes);
+    event_free(router->refresh_timer);
     while (cx_map_next(router->peers, &cursor, NULL, &value))
         free_peer(value);
     cx_map_close(&router->peers);
@@ -474,19 +505,10 @@ node_target node_router_find(const node_router *router, const char *receiver, co
 
 void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg)
 {
-    size_t cursor = 0;
-    void *value = NULL;
+    int64_t pause_ms = router->refreshed_ms + REFRESH_PAUSE_MS - cx_now_ms();
     refresh *added;
 
-    if (router->stopping ||
-        (cx_now_ms() - router->refreshed_ms < REFRESH_PAUSE_MS && router->refreshes == NULL)) {
-        done(arg);
-        return;
-    }
-    if (router->refreshes == NULL)
-        while (cx_map_next(router->peers, &cursor, NULL, &value))
-            fetch_registry(value);
-    if (router->fetches == 0) {
+    if (router->stopping || cx_map_count(router->peers) == 0) {
         done(arg);
         return;
     }
@@ -498,6 +520,8 @@ void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg
     node_timer_set(added->timer, NODE_REFRESH_MS);
     added->next = router->refreshes;
     router->refreshes = added;
+    if (!evtimer_pending(router->refresh_timer, NULL))
+        node_timer_set(router->refresh_timer, pause_ms > 0 ? pause_ms : 0);
 }
 
 void node_router_forward(node_router *router, const node_forward *forward, node_forwarded *done,

@@ -43,8 +43,8 @@ typedef struct node_target {
 node_target node_router_find(const node_router *router, const char *receiver, const char *key);
 
 /* Asks every live node again what it hosts; `done` is called when all have answered, at the latest
- * after NODE_REFRESH_MS. Within a second of the last time at once. */
-enum { NODE_REFRESH_MS = 2000 };
+ * after NODE_REFRESH_MS. What was asked within the last half second is asked again after it. */
+enum { NODE_REFRESH_MS = 3000 };
 void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg);
 
 /* Sends NDJSON messages, or one JSON message, on to a node. answer->status 0: it could not be
