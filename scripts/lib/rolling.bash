@@ -50,6 +50,20 @@ load_options() {
     done
 }
 
+# check_options: what was given is well formed, before a run exists that could fail of it.
+check_options() {
+    local name
+    for name in "${kept[@]}"; do
+        [[ -n ${option[$name]} ]] || continue
+        case $name in
+            *_duration | *_delay | *_deadline | *_timeout) duration_ms "${option[$name]}" >/dev/null ;;
+            batch_size)
+                [[ ${option[$name]} =~ ^[1-9][0-9]{0,3}$ ]] || give_up usage "--batch-size: 1 to 9999"
+                ;;
+        esac
+    done
+}
+
 load_timeouts() {
     start_timeout=$(seconds_of "${option[start_timeout]}")
     health_timeout=$(seconds_of "${option[health_timeout]}")
