@@ -36,6 +36,14 @@ END
     [[ -e $keys ]] || cx-backup keygen --quiet --output "$keys" >"$BATS_TEST_TMPDIR/.keygen"
     identity=$keys/identity.txt
     trusted=$keys/sign.pub
+    # What changed a moment ago is read again by the next backup, since it may change once more within
+    # the same tick of the file system's clock.
+    wait_until 5 is_settled "$node"
+}
+
+# is_settled FOLDER: nothing below it changed within the last quarter of a second.
+is_settled() {
+    [[ -z $(find "$1" -newerct "@$(jq -n 'now - 0.25')" -print -quit) ]]
 }
 
 # create [OPTION…]: a backup to $repo.

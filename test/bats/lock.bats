@@ -5,6 +5,8 @@
 load common
 
 setup_file() {
+    # The tests kill and start the nodes of one cluster.
+    export BATS_NO_PARALLELIZE_WITHIN_FILE=true
     export dir=$BATS_FILE_TMPDIR/cluster
     local-cluster up --nodes 3 --dir "$dir" --base "$CX_NETWORK" >"$BATS_FILE_TMPDIR/up"
     local name

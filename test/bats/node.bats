@@ -190,7 +190,7 @@ END
 
 @test "no answer within message_timeout: the agent is started anew, the message tried again" {
     start_node 1
-    deploy slow '{"command":["slow"],"limits":{"message_timeout":"300ms"},"max_attempts":2}'
+    deploy slow '{"command":["slow"],"limits":{"message_timeout":"1s"},"max_attempts":2}'
     run send_message '{"receiver":"slow","message_id":"late","content":{"sleep_ms":60000}}' 20s
     assert_json .status failed
     assert_json '.error | test("message_timeout")' true
