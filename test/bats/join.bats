@@ -59,6 +59,33 @@ second_node() {
     [[ $stderr == *bootstrap_expect* ]]
 }
 
+@test "init: run again with fewer options it takes the rest from what is there" {
+    init_node --advertise-addr "$address:7947" --san DNS:extra.example --gossip-profile local
+    before=$(find "$root" -type f ! -name '*lock' -exec sha256sum {} + | sort)
+    run --separate-stderr cx-join init
+    assert_success
+    assert_json .changed false
+    run --separate-stderr cx-join init --node-id node-1 --bind-addr "$address:7946" --cert-dir "$root/certs/"
+    assert_success
+    assert_json '[.steps[] | select(.changed)]' '[]'
+    [[ $(find "$root" -type f ! -name '*lock' -exec sha256sum {} + | sort) == "$before" ]]
+    run --separate-stderr cx-join init --bind-addr 0.0.0.0:7946
+    assert_error exists
+    [[ $stderr == *bind_addr* ]]
+}
+
+@test "init: a folder that can't be made is told as that, and nothing is left behind" {
+    mkdir -p "$root"
+    touch "$root/file"
+    local option
+    for option in data-dir log-dir run-dir cert-dir; do
+        run --separate-stderr init_node "--$option" "$root/file/below"
+        assert_error cant_create
+        [[ $stderr == *"$root/file"* ]]
+        assert_equal "$(ls "$root")" file
+    done
+}
+
 @test "init: --dry-run writes nothing and says what it would" {
     run --separate-stderr init_node --dry-run
     assert_success
@@ -174,6 +201,15 @@ node_answers() { cx-node status; }
     run --separate-stderr second_node install "$BATS_TEST_TMPDIR/signed"
     assert_success
     assert_json .changed false
+}
+
+@test "csr: --dry-run makes no key, prints no request, and says what would be made" {
+    run --separate-stderr second_node csr --dry-run
+    assert_success
+    validate_schema cx-join-init
+    assert_json .changed true
+    assert_json '[.steps[] | select(.name == "node_key").changed]' '[true]'
+    [[ ! -e $root ]]
 }
 
 @test "install: a certificate for another key or another node is refused and nothing is written" {

@@ -40,6 +40,32 @@ bool admit_request(EVP_PKEY *key, const char *node_id, char **pem, cx_err *err)
     return true;
 }
 
+bool admit_check_keyring(const json_t *keyring, const char *where, cx_err *err)
+{
+    if (!json_is_array(keyring) || json_array_size(keyring) == 0 ||
+        json_array_size(keyring) > KEYS_MAX)
+        return cx_fail(err, CX_INVALID, "%s: gossip_keyring is no list of 1 to %d keys", where,
+                       KEYS_MAX);
+    for (size_t i = 0; i < json_array_size(keyring); i++) {
+        CX_AUTO(cx_secret_free) cx_buffer bytes = {0};
+        const char *text = json_string_value(json_array_get(keyring, i));
+        cx_err ignored = {0};
+
+        if (!text || !cx_from_base64(text, 32, &bytes, &ignored) ||
+            (bytes.size != 16 && bytes.size != 24 && bytes.size != 32))
+            return cx_fail(err, CX_INVALID, "%s: gossip_keyring[%zu] is no AES key", where, i);
+    }
+    return true;
+}
+
+bool admit_write_keyring(struct place *place, const json_t *keyring, cx_err *err)
+{
+    CX_AUTO(cx_free_secret) char *text = json_dumps(keyring, JSON_INDENT(2));
+    CX_AUTO(cx_free_secret) char *line = cx_format("%s\n", text);
+
+    return place_create(place, "gossip_keyring", "gossip.keys", 0600, cx_bytes_of(line), err);
+}
+
 /* The parts of the document, as texts that live as long as it does. */
 struct parts {
     const char *cluster, *node_id, *certificate, *ca, *crl;
@@ -61,19 +87,7 @@ static bool read_parts(const json_t *document, struct parts *parts, cx_err *err)
         parts->keyring = NULL;
         return true;
     }
-    if (!json_is_array(parts->keyring) || json_array_size(parts->keyring) > KEYS_MAX)
-        return cx_fail(err, CX_INVALID, "%s: gossip_keyring is no list of at most %d keys", where,
-                       KEYS_MAX);
-    for (size_t i = 0; i < json_array_size(parts->keyring); i++) {
-        CX_AUTO(cx_secret_free) cx_buffer bytes = {0};
-        const char *text = json_string_value(json_array_get(parts->keyring, i));
-        cx_err ignored = {0};
-
-        if (!text || !cx_from_base64(text, 32, &bytes, &ignored) ||
-            (bytes.size != 16 && bytes.size != 24 && bytes.size != 32))
-            return cx_fail(err, CX_INVALID, "%s: gossip_keyring[%zu] is no AES key", where, i);
-    }
-    return true;
+    return admit_check_keyring(parts->keyring, where, err);
 }
 
 static bool check_parts(const struct place *place, const struct parts *parts, EVP_PKEY *key,
@@ -98,14 +112,6 @@ static bool check_parts(const struct place *place, const struct parts *parts, EV
         return cx_fail(err, CX_CERT_INVALID, "the certificate speaks for %s, not for node %s",
                        identity.name, place->option->node_id);
     return cx_cert_check_key(cert, "the issued certificate", key, "node.key", err);
-}
-
-static bool write_keyring(struct place *place, const json_t *keyring, cx_err *err)
-{
-    CX_AUTO(cx_free_secret) char *text = json_dumps(keyring, JSON_INDENT(2));
-    CX_AUTO(cx_free_secret) char *line = cx_format("%s\n", text);
-
-    return place_create(place, "gossip_keyring", "gossip.keys", 0600, cx_bytes_of(line), err);
 }
 
 /* Files that the CA decides replace what is there; equal ones stay as they are. */
@@ -151,6 +157,6 @@ bool admit_write(struct place *place, EVP_PKEY *key, const json_t *document, cx_
     return read_parts(document, &parts, err) && check_parts(place, &parts, key, err) &&
            write_file(place, "ca_certificate", "ca.crt", parts.ca, err) &&
            (!parts.crl || write_file(place, "crl", "crl.pem", parts.crl, err)) &&
-           (!parts.keyring || write_keyring(place, parts.keyring, err)) &&
+           (!parts.keyring || admit_write_keyring(place, parts.keyring, err)) &&
            write_file(place, "node_certificate", "node.crt", parts.certificate, err);
 }

@@ -2,6 +2,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "pki/cert.h"
 #include "place.h"
 
 enum { KEY_BYTES = 32, ARGUMENTS_MAX = 48 };
@@ -13,8 +14,8 @@ struct init_options {
 };
 
 static const cx_option options[] = {
-    {"cluster", CX_TEXT(struct init_options, place.cluster), "NAME", "caxton",
-     "the cluster's name"},
+    {"cluster", CX_TEXT(struct init_options, place.cluster), "NAME", NULL,
+     "the cluster's name; default: caxton"},
     {"node-id", CX_TEXT(struct init_options, place.node_id), "ID", NULL, "this node's name"},
     PLACE_OPTIONS(struct init_options),
     {"san", CX_LIST(struct init_options, sans), "DNS:x|IP:y", NULL,
@@ -52,6 +53,21 @@ static bool run_ca(struct place *place, const char *step, const char *const *arg
     return true;
 }
 
+/* Names that a run before this one was given. */
+static void add_present_sans(const char *path, cx_list *sans)
+{
+    CX_AUTO(cx_cert_free) X509 *cert = NULL;
+    CX_AUTO(cx_list_free) cx_list present = {0};
+    cx_err ignored = {0};
+
+    if (!cx_cert_read(path, &cert, &ignored))
+        return;
+    cx_cert_sans(cert, &present);
+    for (size_t i = 0; i < present.count; i++)
+        if (!cx_list_has(sans, present.items[i]))
+            cx_list_add(sans, present.items[i]);
+}
+
 static bool make_node_certificate(struct place *place, const char *ca_dir, const cx_list *more,
                                   cx_err *err)
 {
@@ -66,6 +82,8 @@ static bool make_node_certificate(struct place *place, const char *ca_dir, const
     for (size_t i = 0; i < more->count; i++)
         if (!cx_list_has(&sans, more->items[i]))
             cx_list_add(&sans, more->items[i]);
+    if (more->count == 0)
+        add_present_sans(path, &sans);
     for (size_t i = 0; i < sans.count; i++) {
         if (count + 2 >= ARGUMENTS_MAX)
             return cx_fail(err, CX_USAGE, "--san: more than %d names", (ARGUMENTS_MAX - 8) / 2);

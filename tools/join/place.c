@@ -1,11 +1,21 @@
 #include "place.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/text.h"
+
+static const char lock_name[] = ".join.lock";
+
+static void close_folder(DIR **owner)
+{
+    if (*owner)
+        closedir(*owner);
+    *owner = NULL;
+}
 
 void place_record(struct place *place, const char *name, bool changed, const char *path)
 {
@@ -42,15 +52,48 @@ static bool absolute(const char *path, char **result, cx_err *err)
 
 /* ---- the configuration */
 
-static bool is_typed(const struct place_options *option, const char *key)
+/* Keys of the configuration and their options. */
+struct text_option {
+    const char *key;
+    size_t offset;
+};
+
+#define TEXT(key, field)                           \
+    {                                              \
+        key, offsetof(struct place_options, field) \
+    }
+static const struct text_option text_options[] = {
+    TEXT("cluster", cluster),     TEXT("node_id", node_id),
+    TEXT("bind_addr", bind_addr), TEXT("advertise_addr", advertise_addr),
+    TEXT("api_addr", api_addr),   TEXT("data_dir", data_dir),
+    TEXT("cert_dir", cert_dir),   TEXT("log_dir", log_dir),
+    TEXT("run_dir", run_dir),     TEXT("gossip_profile", profile),
+};
+#undef TEXT
+
+static bool has_text(const struct place_options *given, const struct text_option *option)
 {
-    /* Keys that have no default of their own here and were not given keep the file's value. */
-    return (strcmp(key, "advertise_addr") != 0 || option->advertise_addr) &&
-           (strcmp(key, "log_dir") != 0 || option->log_dir) &&
-           (strcmp(key, "run_dir") != 0 || option->run_dir) &&
-           (strcmp(key, "gossip_profile") != 0 || option->profile) &&
-           (strcmp(key, "max_agents") != 0 || option->max_agents) &&
-           (strcmp(key, "seeds") != 0 || option->seeds.count);
+    return *(const char *const *)((const char *)given + option->offset) != NULL;
+}
+
+static bool is_given(const struct place_options *given, const char *key)
+{
+    for (size_t i = 0; i < CX_COUNT(text_options); i++)
+        if (strcmp(text_options[i].key, key) == 0)
+            return has_text(given, &text_options[i]);
+    if (strcmp(key, "bootstrap_expect") == 0)
+        return given->bootstrap_expect > 0;
+    if (strcmp(key, "max_agents") == 0)
+        return given->max_agents > 0;
+    return given->seeds.count > 0;
+}
+
+bool place_is_bare(const struct place_options *given)
+{
+    for (size_t i = 0; i < CX_COUNT(text_options); i++)
+        if (has_text(given, &text_options[i]))
+            return false;
+    return given->bootstrap_expect == 0 && given->max_agents == 0;
 }
 
 static json_t *wanted_values(const struct place *place)
@@ -81,18 +124,14 @@ static json_t *wanted_values(const struct place *place)
 /* A configuration that is there already must say what the options say: nothing is overwritten. */
 static bool check_same(const struct place *place, cx_err *err)
 {
-    CX_AUTO(cx_config_free) cx_config *config = NULL;
-    CX_AUTO(cx_json_free) json_t *present = NULL;
+    CX_AUTO(cx_json_free) json_t *present = cx_config_to_json(place->present, false);
     const char *key;
     json_t *value;
 
-    if (!cx_config_load(place->config_path, false, &config, err))
-        return false;
-    present = cx_config_to_json(config, false);
     json_object_foreach (place->config, key, value) {
         json_t *old = json_object_get(present, key);
 
-        if (!is_typed(place->option, key) || json_equal(old, value))
+        if (!is_given(place->given, key) || json_equal(old, value))
             continue;
 
         CX_AUTO(cx_free) char *old_text = old ? json_dumps(old, JSON_ENCODE_ANY) : NULL;
@@ -107,14 +146,61 @@ static bool check_same(const struct place *place, cx_err *err)
 
 /* ---- steps */
 
+/* The folders on the way to path that are not there, outer ones first. */
+static void note_missing(struct place *place, const char *path)
+{
+    for (const char *end = path + 1; end[-1] != '\0'; end++) {
+        if (*end != '/' && *end != '\0')
+            continue;
+
+        CX_AUTO(cx_free) char *part = cx_format("%.*s", (int)(end - path), path);
+
+        if (!cx_exists(part))
+            cx_list_add(&place->made, part);
+    }
+}
+
 static bool make_folder(struct place *place, const char *path, mode_t mode, cx_err *err)
 {
     bool made = !cx_exists(path);
 
-    if (!place->run->dry_run && !cx_make_folders(path, mode, &made, err))
-        return false;
+    if (!place->run->dry_run) {
+        note_missing(place, path);
+        if (!cx_make_folders(path, mode, &made, err)) {
+            if (err->code == CX_NOT_FOUND || err->code == CX_EXISTS || err->code == CX_INVALID)
+                err->code = CX_CANT_CREATE;
+            return false;
+        }
+    }
     place_record(place, "folder", made, path);
     return true;
+}
+
+static bool holds_lock_alone(const char *folder)
+{
+    CX_AUTO(close_folder) DIR *listing = opendir(folder);
+    const struct dirent *entry;
+
+    if (!listing)
+        return false;
+    while ((entry = readdir(listing)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strcmp(entry->d_name, lock_name) != 0)
+            return false;
+    return true;
+}
+
+/* A run that failed leaves no empty folders of its own. The lock goes only with a cert_dir that nobody
+ * had before. */
+static void remove_made(struct place *place)
+{
+    CX_AUTO(cx_free) char *lock = place->cert_dir ? place_cert(place, lock_name) : NULL;
+    cx_err ignored = {0};
+
+    if (lock && cx_list_has(&place->made, place->cert_dir) && holds_lock_alone(place->cert_dir))
+        (void)!cx_remove_file(lock, &ignored);
+    for (size_t i = place->made.count; i-- > 0;)
+        rmdir(place->made.items[i]);
 }
 
 bool place_make_folders(struct place *place, cx_err *err)
@@ -188,24 +274,47 @@ static bool take_paths(struct place *place, cx_err *err)
 
     return absolute(option->data_dir, &place->data_dir, err) &&
            absolute(option->cert_dir, &place->cert_dir, err) &&
-           absolute(option->log_dir ? option->log_dir : "/var/log/caxton", &place->log_dir, err) &&
-           absolute(option->run_dir ? option->run_dir : "/run/caxton", &place->run_dir, err) &&
-           absolute(place->run->config_path, &place->config_path, err);
+           absolute(option->log_dir, &place->log_dir, err) &&
+           absolute(option->run_dir, &place->run_dir, err);
+}
+
+static const char *either(const char *given, const char *present)
+{
+    return given ? given : present;
+}
+
+/* What was not given is what is there. */
+static void fill_in(struct place *place)
+{
+    const struct place_options *given = place->given;
+    const cx_config *present = place->present;
+    struct place_options *option = &place->effective;
+
+    *option = *given;
+    option->cluster = either(given->cluster, present->cluster);
+    option->node_id = either(given->node_id, place->is_configured ? present->node_id : NULL);
+    option->bind_addr = either(given->bind_addr, present->bind_addr);
+    option->api_addr = either(given->api_addr, present->api_addr);
+    option->data_dir = either(given->data_dir, present->data_dir);
+    option->cert_dir = either(given->cert_dir, present->cert_dir);
+    option->log_dir = either(given->log_dir, present->log_dir);
+    option->run_dir = either(given->run_dir, present->run_dir);
+    if (!given->bootstrap_expect)
+        option->bootstrap_expect = present->bootstrap_expect;
+    place->option = option;
 }
 
 static bool check_options(const struct place_options *option, cx_err *err)
 {
     if (!option->node_id)
         return cx_fail(err, CX_USAGE, "--node-id is needed");
-    if (option->bootstrap_expect < 1)
-        return cx_fail(err, CX_USAGE, "--bootstrap-expect: at least 1");
     return cx_check_id("--node-id", option->node_id, err) &&
            cx_check_id("--cluster", option->cluster, err);
 }
 
 static bool lock(struct place *place, cx_err *err)
 {
-    CX_AUTO(cx_free) char *path = place_cert(place, ".join.lock");
+    CX_AUTO(cx_free) char *path = place_cert(place, lock_name);
 
     return make_folder(place, place->cert_dir, 0750, err) && cx_lock(path, &place->lock, err) &&
            cx_sweep_stages(place->cert_dir, err);
@@ -213,16 +322,25 @@ static bool lock(struct place *place, cx_err *err)
 
 bool place_open(cx_run *run, const struct place_options *option, struct place *place, cx_err *err)
 {
-    *place = (struct place){.run = run, .option = option, .steps = json_array(), .lock = -1};
-    if (!check_options(option, err) || !take_paths(place, err))
+    *place = (struct place){.run = run, .given = option, .steps = json_array(), .lock = -1};
+    if (!absolute(run->config_path, &place->config_path, err) ||
+        !cx_config_load(place->config_path, true, &place->present, err))
+        return false;
+    place->is_configured = cx_exists(place->config_path);
+    fill_in(place);
+    if (!check_options(place->option, err) || !take_paths(place, err))
         return false;
     place->config = wanted_values(place);
-    return (!cx_exists(place->config_path) || check_same(place, err)) &&
+    return (!place->is_configured || check_same(place, err)) &&
            (run->dry_run ? make_folder(place, place->cert_dir, 0750, err) : lock(place, err));
 }
 
 void place_close(struct place *place)
 {
+    if (!place->done)
+        remove_made(place);
+    cx_list_free(&place->made);
+    cx_config_free(&place->present);
     cx_free(&place->data_dir);
     cx_free(&place->cert_dir);
     cx_free(&place->log_dir);
@@ -233,8 +351,9 @@ void place_close(struct place *place)
     cx_fd_close(&place->lock);
 }
 
-json_t *place_result(const struct place *place)
+json_t *place_result(struct place *place)
 {
+    place->done = true;
     return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:O}", "changed", place->changed, "cluster",
                      place->option->cluster, "node_id", place->option->node_id, "config",
                      place->config_path, "cert_dir", place->cert_dir, "data_dir", place->data_dir,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api/client.h"
+#include "ask.h"
 #include "base/http.h"
 #include "base/io.h"
 #include "base/text.h"
@@ -260,24 +261,14 @@ static bool measure_skew(struct preflight *preflight, int64_t *skew_ms, char **p
     if (!cx_api_open(preflight->config, &api, &err))
         return false;
     for (size_t i = 0; i < preflight->seeds->count; i++) {
-        CX_AUTO(cx_free) char *host = NULL;
-        uint16_t port;
+        CX_AUTO(cx_free) char *address = NULL;
+        CX_AUTO(cx_json_free) json_t *node = NULL;
 
         if (strcmp(preflight->seeds->items[i], preflight->config->advertise_addr) == 0 ||
-            !cx_parse_host_port(preflight->seeds->items[i], 1, &host, &port, &err))
+            !join_api_address(preflight->seeds->items[i], preflight->config->api_addr, &address,
+                              &err))
             continue;
 
-        CX_AUTO(cx_free) char *own_host = NULL;
-        CX_AUTO(cx_json_free) json_t *node = NULL;
-        uint16_t api_port = CX_API_PORT;
-
-        if (!cx_parse_host_port(preflight->config->api_addr, CX_API_PORT, &own_host, &api_port,
-                                &err))
-            return false;
-
-        CX_AUTO(cx_free)
-        char *address = strchr(host, ':') ? cx_format("[%s]:%u", host, (unsigned)api_port)
-                                          : cx_format("%s:%u", host, (unsigned)api_port);
         cx_api_node target = {.node_id = (char *)"", .api_addr = address, .status = (char *)""};
         int64_t before_ms = cx_wall_ms(), there_ms;
 

@@ -1,11 +1,14 @@
 /* join: by a token, over the network. The CA is known by the hash in the token before anything is
  * said to it; the key is made here and stays here. */
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <openssl/ssl.h>
 
 #include "admit.h"
+#include "ask.h"
 #include "base/http.h"
 #include "base/io.h"
 #include "base/text.h"
@@ -15,7 +18,7 @@
 #include "pki/tls.h"
 #include "pki/token.h"
 
-enum { CALL_MS = 15000, SKEW_NOTED_MS = 5000 };
+enum { CALL_MS = 15000 };
 
 struct join_options {
     const char *token, *token_file, *node_id;
@@ -75,31 +78,6 @@ static bool accept_any(void *ssl_ctx, void *arg, cx_err *err)
     return true;
 }
 
-static void note_skew(const cx_http_answer *answer, cx_err *err)
-{
-    int64_t skew_ms = answer->peer_date_ms ? cx_wall_ms() - answer->peer_date_ms : 0;
-
-    if (skew_ms > SKEW_NOTED_MS || skew_ms < -SKEW_NOTED_MS)
-        cx_hint(err, "this host's clock is %.0f s %s the CA's", (double)skew_ms / 1000.0,
-                skew_ms > 0 ? "ahead of" : "behind");
-}
-
-static bool read_answer(const cx_http_answer *answer, const char *what, json_t **document,
-                        cx_err *err)
-{
-    CX_AUTO(cx_json_free) json_t *json = NULL;
-
-    if (!cx_json_parse(cx_buffer_bytes(&answer->body), ADMIT_BYTES_MAX, what, &json, err))
-        return false;
-    if (answer->status == 200) {
-        *document = CX_TAKE(json);
-        return true;
-    }
-    cx_err_from_json(json, err);
-    note_skew(answer, err);
-    return false;
-}
-
 /* The CA's certificate, known by its hash. */
 static bool fetch_ca(cx_http *http, const cx_token *token, cx_buffer *pem, cx_err *err)
 {
@@ -132,8 +110,10 @@ static bool fetch_ca(cx_http *http, const cx_token *token, cx_buffer *pem, cx_er
 /* The CA's certificate in a file for the TLS context; it goes when the context is made. */
 static bool open_tls(const cx_buffer *ca_pem, const char *cluster, cx_tls **tls, cx_err *err)
 {
-    char path[] = "/tmp/cx-join-ca-XXXXXX";
-    CX_AUTO(cx_fd_close) int fd = mkstemp(path);
+    const char *folder = getenv("TMPDIR");
+    CX_AUTO(cx_free)
+    char *path = cx_path_join(folder && folder[0] ? folder : "/tmp", "cx-join-ca-XXXXXX");
+    CX_AUTO(cx_fd_close) int fd = mkostemp(path, O_CLOEXEC);
 
     if (fd < 0)
         return cx_fail_errno(err, "%s", path);
@@ -153,24 +133,10 @@ static bool ask(cx_http *http, cx_tls *tls, const cx_token *token, const char *c
     json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "token_id", token->id, "secret", token->secret,
                              "node_id", token->node_id, "csr_pem", csr);
     CX_AUTO(cx_free_secret) char *body = cx_json_line(json);
-    CX_AUTO(cx_http_answer_free) cx_http_answer answer = {0};
-    cx_tls_peer peer = {.tls = tls, .node_id = CX_CA_SERVER_NAME};
-    const char *headers[] = {"Content-Type: application/json", NULL};
-    cx_http_request request = {.method = "POST",
-                               .url = url,
-                               .headers = headers,
-                               .body = cx_bytes_of(body),
-                               .answer_max = ADMIT_BYTES_MAX,
-                               .timeout_ms = CALL_MS,
-                               .tls_hook = cx_tls_client_hook,
-                               .tls_arg = &peer};
+    struct join_question question = {
+        .who = "CA", .url = url, .body = cx_bytes_of(body), .peer_id = CX_CA_SERVER_NAME};
 
-    if (!cx_http_do(http, &request, &answer, err)) {
-        if (peer.error.code != CX_OK)
-            *err = peer.error;
-        return cx_wrap(err, "CA");
-    }
-    return read_answer(&answer, "the CA's answer", document, err) || cx_wrap(err, "join");
+    return join_ask(http, tls, &question, document, err) || cx_wrap(err, "join");
 }
 
 /* ---- the command */
@@ -240,16 +206,6 @@ static bool join_by_token(struct place *place, const cx_token *token, cx_err *er
     return place_make_folders(place, err) && be_admitted(place, token, http, tls, err);
 }
 
-static void remove_if_empty(const char *folder)
-{
-    CX_AUTO(cx_free) char *lock = cx_path_join(folder, ".join.lock");
-    cx_err ignored = {0};
-
-    /* Others may wait for the lock only in a folder that has more than it. */
-    if (cx_remove_file(lock, &ignored))
-        rmdir(folder);
-}
-
 static bool join(cx_run *run, const void *parsed, cx_err *err)
 {
     const struct join_options *option = parsed;
@@ -262,16 +218,9 @@ static bool join(cx_run *run, const void *parsed, cx_err *err)
         return false;
     place_option.cluster = token.cluster;
     place_option.node_id = token.node_id;
-
-    bool had_certs = cx_exists(option->place.cert_dir);
-
-    if (!place_open(run, &place_option, &place, err))
+    if (!place_open(run, &place_option, &place, err) ||
+        (!is_joined(&place, &token) && !join_by_token(&place, &token, err)))
         return false;
-    if (!is_joined(&place, &token) && !join_by_token(&place, &token, err)) {
-        if (!had_certs && !run->dry_run)
-            remove_if_empty(place.cert_dir);
-        return false;
-    }
     result = place_result(&place);
     return cx_emit(run, result, err);
 }
