@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The operators' own bootstrap script, line by line as it stands in their procedures
-# (test/data/initial-cluster-formation.txt).
+# The operators' own bootstrap, line by line as it stands in their procedures
+# (test/data/initial-cluster-formation.txt, test/reference/operational-procedures.md), and scripts/bootstrap.
 
 load common
 
@@ -108,6 +108,102 @@ api_answers() {
     assert_json '.members[0].node_id' node-1
 }
 
+# document_commands HEADING: the command lines of the block below this heading of the operators' document, each
+# on a line of its own.
+document_commands() {
+    awk -v heading="#### $1" '$0 == heading {there = 1} there && /^```$/ {exit} inside; there && /^```bash$/ {inside = 1}' \
+        "$CX_ROOT/test/reference/operational-procedures.md" |
+        sed -e ':join;/\\$/{N;s/\\\n *//;b join}' -e '/^#/d;/^$/d'
+}
+
+# Two hosts, each with a network, an /etc and a /var of its own, joined by a cable. The new one has what
+# `scp` brings (a stand-in that copies from the other's folders), and the CA's key, which gen-cert on it
+# needs and the document leaves to the operator; no configuration and no gossip keys.
+@test "'Adding Nodes' runs word for word: two hosts, and the new one joins with a certificate alone" {
+    unshare --map-root-user --mount --net --pid --fork true 2>/dev/null ||
+        skip "no namespaces here"
+    local line commands=$BATS_TEST_TMPDIR/adding-nodes
+    document_commands "Adding Nodes to Cluster" >"$commands"
+    assert_equal "$(wc -l <"$commands")" 4
+
+    mkdir -p "$root/bin"
+    cat >"$root/bin/scp" <<END
+#!/bin/sh
+[ "\${1%%:*}" = seed-node ] && cp "$root/seed/etc/upper/\${1#*:/etc/}" "\$2"
+END
+    chmod +x "$root/bin/scp"
+    cat >"$root/host" <<'END'
+set -eu
+root=$1 name=$2 address=$3 go=$4
+trap 'touch "$root/over"' EXIT
+until [[ -e $go ]]; do sleep 0.05; done # the cable is plugged in
+ip link set lo up
+ip address add "$address/24" dev cable
+ip link set cable up
+for folder in etc var run; do
+    mkdir -p "$root/$name/$folder/upper" "$root/$name/$folder/work"
+    mount -t overlay overlay \
+        -o "userxattr,lowerdir=/$folder,upperdir=$root/$name/$folder/upper,workdir=$root/$name/$folder/work" "/$folder"
+done
+rm -rf /etc/caxton /var/lib/caxton /run/caxton
+mkdir -p /etc/caxton
+printf '%s\n' '192.0.2.1 node-1.example.com' '192.0.2.2 node-2.example.com' >>/etc/hosts
+source "$root/$name.sh"
+END
+    cat >"$root/seed.sh" <<'END'
+bash -e "$CX_ROOT/test/data/initial-cluster-formation.txt"
+END
+    cat >"$root/new.sh" <<'END'
+until [[ -e $root/seed/run/upper/caxton/gossip.sock ]]; do sleep 0.05; done
+cp "$root/seed/etc/upper/caxton/ca.key" /etc/caxton/
+while read -r line; do
+    if [[ $line == *"server start"* ]]; then
+        bash -ec "$line" </dev/null &
+        for ((i = 0; i < 300; i++)); do
+            ! [[ $(caxton cluster members 2>/dev/null | jq .count) == 2 ]] || break
+            sleep 0.1
+        done
+    else
+        bash -ec "$line" </dev/null >"$root/last"
+        echo "$line" >>"$root/well"
+    fi
+done <"$1/../adding-nodes"
+for ((i = 0; i < 300; i++)); do
+    ! cx-node status >"$1/../node-2-status" || break
+    sleep 0.1
+done
+stat -c %a /etc/caxton/certs/gossip.keys >"$1/../mode"
+touch "$1/over"
+wait
+END
+    # shellcheck disable=SC2016 # the inner shell expands it
+    start_daemon hosts env PATH="$root/bin:$PATH" unshare --map-root-user --mount --net --pid --fork --mount-proc \
+        --kill-child bash -euc '
+        ip link add cable type veth peer name other
+        unshare --mount --net bash "$1/host" "$1" seed 192.0.2.1 "$1/go" >"$1/seed.log" 2>&1 &
+        seed=$!
+        unshare --mount --net bash "$1/host" "$1" new 192.0.2.2 "$1/go" >"$1/new.log" 2>&1 &
+        new=$!
+        own=$(readlink /proc/self/ns/net)
+        for host in $seed $new; do
+            until [[ $(readlink "/proc/$host/ns/net") != "$own" ]]; do sleep 0.05; done
+        done
+        ip link set cable netns "$seed"
+        ip link set other netns "$new" name cable
+        touch "$1/go"
+        wait' - "$root"
+    wait_until 60 test -e "$root/over"
+    tail -n 5 "$root/new.log" "$root/seed.log" "$BATS_TEST_TMPDIR/hosts.log"
+
+    # Each line ended well, and the last one shows both.
+    assert_equal "$(<"$root/well")" "$(grep -v 'server start' "$commands")"
+    output=$(<"$root/last")
+    assert_json '[.members[] | "\(.node_id) \(.status)"] | sort | join(", ")' "node-1 alive, node-2 alive"
+    assert_equal "$(<"$BATS_TEST_TMPDIR/mode")" 600
+    output=$(<"$BATS_TEST_TMPDIR/node-2-status")
+    assert_json '[.. | .node_id? // empty] | unique | join(" ")' node-2
+}
+
 # ---- scripts/bootstrap
 
 # automated ADDRESS [OPTION…]: bootstrap with everything below $root.
@@ -155,4 +251,22 @@ automated() {
     output=${stderr##*$'\n'}
     assert_json .error.code timeout
     [[ $output == *network_connectivity* ]]
+}
+
+@test "bootstrap: a host with a certificate alone gets the gossip keys from the seed" {
+    local first second
+    first=$(free_loopback) second=$(free_loopback)
+    CX_CONFIG=$root/config.yaml automated "$first"
+    cx-ca issue --ca-dir "$root/certs/ca" --node-id node-2 --output "$root/2/certs"
+
+    run --separate-stderr env CX_CONFIG="$root/2/config.yaml" bootstrap --node-id node-2 --expect 1 --seeds "$first:7946" \
+        --bind-addr "$second:7946" --api-addr "$second:8080" --data-dir "$root/2/data" --cert-dir "$root/2/certs" \
+        --log-dir "$root/2/log" --run-dir "$root/2/run" --gossip-profile local --yes
+
+    assert_success
+    cmp "$root/certs/gossip.keys" "$root/2/certs/gossip.keys"
+    run --separate-stderr cx-gossip members --config "$root/2/config.yaml"
+    assert_json .count 2
+    # shellcheck disable=SC2046 # process ids
+    kill -TERM $(pgrep -f -- "caxton server start --config $root/")
 }

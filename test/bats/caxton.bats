@@ -18,6 +18,8 @@ END
 
 start_stand_ins() {
     mkdir "$BATS_TEST_TMPDIR/bin"
+    printf '#!/bin/sh\necho "cx-join $*"\n' >"$BATS_TEST_TMPDIR/bin/cx-join"
+    chmod +x "$BATS_TEST_TMPDIR/bin/cx-join"
     stand_in cx-gossip 0
     stand_in cx-node "$1"
     export CX_BUILD=$BATS_TEST_TMPDIR/bin
@@ -65,6 +67,16 @@ log_has() {
 
     log_has "cx-gossip agent --config /c.yaml --join a.example:7946 --join b.example:7946"
     log_has "cx-node run --config /c.yaml"
+    # Before both: what a host that is to join may lack.
+    assert_equal "$(head -n 1 "$BATS_TEST_TMPDIR/caxton.log")" \
+        "cx-join enroll --config /c.yaml --seed a.example:7946 --seed b.example:7946"
+}
+
+@test "server start: a host that can't become a member starts nothing, and ends with the reason's status" {
+    export CX_CONFIG=$BATS_TEST_TMPDIR/none.yaml
+    cat >"$CX_CONFIG" <<<"cert_dir: $BATS_TEST_TMPDIR/none"
+    run --separate-stderr caxton server start --join "$(free_loopback):7946"
+    assert_error not_found
 }
 
 @test "server start: SIGTERM ends the node, then the agent, with the node's status" {

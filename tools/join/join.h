@@ -4,8 +4,8 @@
 #include "base/cli.h"
 #include "config/config.h"
 
-extern const cx_command join_preflight, join_init, join_join, join_csr, join_install, join_wait,
-    join_verify;
+extern const cx_command join_preflight, join_init, join_join, join_csr, join_install, join_enroll,
+    join_wait, join_verify;
 
 /* Runs another tool of ours (the one beside this program, else in PATH) with --json and takes its
  * document; its error becomes err. arguments end with NULL. */

@@ -26,6 +26,7 @@ const node_route node_routes[] = {
     {NODE_RETRY_MESSAGE, "POST", "/api/v1/messages/{id}/retry", CX_ROLE_OPERATOR, false, "retry"},
     {NODE_GET_QUEUES, "GET", "/api/v1/queues", CX_ROLE_VIEWER, true, NULL},
     {NODE_GET_CLUSTER, "GET", "/api/v1/cluster", CX_ROLE_VIEWER, true, NULL},
+    {NODE_GET_KEYRING, "GET", "/api/v1/cluster/keyring", NODE_NO_OPERATOR, true, "read_keyring"},
     {NODE_GET_REGISTRY, "GET", "/api/v1/registry", CX_ROLE_VIEWER, true, NULL},
     /* Leases audit themselves: a renewal every few seconds is no news. */
     {NODE_GET_LEASES, "GET", "/api/v1/leases", CX_ROLE_VIEWER, true, NULL},
@@ -107,6 +108,8 @@ bool node_access_check(const node_route *route, const cx_identity *who, const ch
     if (who->kind == CX_IDENTITY_NODE)
         return cx_hint(err, "another node's certificate reads and forwards; this needs the role %s",
                        cx_role_word(route->role));
+    if (route->role == NODE_NO_OPERATOR)
+        return cx_hint(err, "this is for the certificates of nodes alone");
     return cx_hint(err, "its role is %s, this needs %s", cx_role_word(who->role),
                    cx_role_word(route->role));
 }

@@ -25,6 +25,7 @@ typedef enum node_action {
     NODE_RETRY_MESSAGE,
     NODE_GET_QUEUES,
     NODE_GET_CLUSTER,
+    NODE_GET_KEYRING,
     NODE_GET_REGISTRY,
     NODE_GET_LEASES,
     NODE_POST_LEASE,
@@ -40,10 +41,13 @@ typedef struct node_route {
     node_action action;
     const char *method;
     const char *path; /* {id} stands for one segment */
-    cx_role role;     /* the least role that may */
+    cx_role role;     /* the least role that may, or NODE_NO_OPERATOR */
     bool peers;       /* other nodes of the cluster may */
     const char *verb; /* its name in the audit log; NULL: a read, not audited when it is allowed */
 } node_route;
+
+/* Above every role: for certificates of nodes alone. */
+#define NODE_NO_OPERATOR ((cx_role)(CX_ROLE_ADMIN + 1))
 
 enum { NODE_ROUTE_ID_SIZE = 129 };
 

@@ -50,6 +50,7 @@ void node_get_readyz(node_call *call);
 void node_get_metrics(node_call *call);
 void node_get_node(node_call *call);
 void node_get_cluster(node_call *call);
+void node_get_keyring(node_call *call);
 void node_get_registry(node_call *call);
 void node_get_leases(node_call *call);
 void node_post_lease(node_call *call);

@@ -65,6 +65,7 @@ static void dispatch(node_call *call)
     case NODE_RETRY_MESSAGE: node_retry_message(call); return;
     case NODE_GET_QUEUES: node_get_queues(call); return;
     case NODE_GET_CLUSTER: node_get_cluster(call); return;
+    case NODE_GET_KEYRING: node_get_keyring(call); return;
     case NODE_GET_REGISTRY: node_get_registry(call); return;
     case NODE_GET_LEASES: node_get_leases(call); return;
     case NODE_POST_LEASE: node_post_lease(call); return;
@@ -105,11 +106,11 @@ static node_call *new_call(node_self *node, cx_exchange *exchange, const node_ro
     return call;
 }
 
-/* Maintenance may allow some changes only; entering and leaving it is always allowed. */
+/* Maintenance may allow some changes only; reading, entering and leaving it is always allowed. */
 static bool mode_allows(const node_self *node, const node_route *route, cx_err *err)
 {
-    return route->verb == NULL || route->action == NODE_POST_DRAIN ||
-           route->action == NODE_POST_RESUME ||
+    return route->verb == NULL || strcmp(route->method, "GET") == 0 ||
+           route->action == NODE_POST_DRAIN || route->action == NODE_POST_RESUME ||
            node_mode_check(&node->mode, node->config->node_id, route->verb, err);
 }
 
