@@ -128,6 +128,36 @@ on() {
         'node-1 accepted, node-1 forwarded, node-2 accepted, node-2 delivered, node-2 done'
 }
 
+@test "what a node hosts is away, not gone, while its gossip agent is up before it, and while it was not asked" {
+    up 1 2
+    on 2 deploy echo
+    run on 1 send_message '{"receiver":"echo","content":1}' 10s
+    assert_json .reply 1
+    stop_daemon node-2 KILL
+    local file=$BATS_TEST_TMPDIR/gossip/node-2.json
+    jq 'del(.tags.api)' "$file" >"$file.new"
+    mv "$file.new" "$file"
+    wait_until 5 figure_is /api/v1/debug/state '.peers[0].alive' false
+    run on 1 send_message '{"receiver":"echo"}'
+    assert_json .error.code unavailable
+
+    # Started again, it knows of nobody yet what he hosts.
+    stop_daemon node-1 KILL
+    start_node 1
+    jq --arg api "$(<"$BATS_TEST_TMPDIR/node-2/address")" '.tags.api = $api | .status = "failed"' "$file" >"$file.new"
+    mv "$file.new" "$file"
+    wait_until 5 figure_is /api/v1/debug/state '.peers | length' 1
+    run on 1 send_message '{"receiver":"echo"}'
+    assert_json .error.code unavailable
+    start_node 2
+    gossip_status node-2 alive
+    wait_until 10 figure_is /api/v1/debug/state '.peers[0].alive' true
+    run on 1 send_message '{"receiver":"echo","content":2}' 10s
+    assert_json .reply 2
+    run on 1 send_message '{"receiver":"nobody"}'
+    assert_json .error.code not_found
+}
+
 @test "a peer's word is not passed on: forwarded messages are for agents of ours" {
     up 1 2 3
     on 3 deploy echo

@@ -17,12 +17,13 @@ enum {
     RETRY_MAX_MS = 30000,
     REFRESH_PAUSE_MS = 500, /* strangers' names must not make us ask the cluster all the time */
     ANSWER_MAX = 4 * 1024 * 1024,
+    MEMBERS_MS = 5000, /* so long after our start the gossip agent may still be about to tell */
 };
 
 typedef struct peer {
     node_router *router;
     char *node_id, *api;
-    bool alive;
+    bool alive, left;
     int64_t revision; /* what its tag says */
     int64_t fetched;  /* the revision of `agents`; -1: none */
     json_t *agents;   /* array of the registry's entries, or NULL */
@@ -48,10 +49,10 @@ struct node_router {
     /* Where an agent's id leads: a list of peers' ids (JSON array), rebuilt when a registry changes. */
     json_t *hosts;
     refresh *refreshes;
-    int64_t refreshed_ms;
+    int64_t refreshed_ms, opened_ms;
     struct event *refresh_timer;
     size_t fetches;
-    bool stopping;
+    bool members_known, stopping;
 };
 
 /* ---- what peers host */
@@ -273,6 +274,15 @@ static peer *peer_of(node_router *router, const char *node_id)
     return found;
 }
 
+/* Its gossip agent is there and its node is not up yet: what it hosts is away, not gone. */
+static void seen_without_api(peer *known)
+{
+    if (known == NULL)
+        return;
+    known->seen = true;
+    known->alive = false;
+}
+
 static void take_member(node_router *router, const json_t *member)
 {
     const char *node_id = cx_json_text_or_empty(member, "node_id");
@@ -285,9 +295,12 @@ static void take_member(node_router *router, const json_t *member)
     cx_err err;
     peer *seen;
 
-    if (strcmp(node_id, router->options.node_id) == 0 || !cx_check_id("node", node_id, &err) ||
-        !cx_parse_host_port(api, 0, &host, &port, &err))
+    if (strcmp(node_id, router->options.node_id) == 0 || !cx_check_id("node", node_id, &err))
         return;
+    if (!cx_parse_host_port(api, 0, &host, &port, &err)) {
+        seen_without_api(cx_map_get(router->peers, node_id));
+        return;
+    }
     seen = peer_of(router, node_id);
     seen->seen = true;
     if (seen->api == NULL || strcmp(seen->api, api) != 0) {
@@ -296,6 +309,7 @@ static void take_member(node_router *router, const json_t *member)
         seen->fetched = -1;
     }
     seen->alive = strcmp(status, "alive") == 0 || strcmp(status, "suspect") == 0;
+    seen->left = strcmp(status, "left") == 0;
     seen->revision = (int64_t)strtoll(revision, NULL, 10);
     if (seen->alive && seen->revision != seen->fetched)
         fetch_registry(seen);
@@ -457,6 +471,7 @@ node_router *node_router_open(const node_router_options *options)
     router->hosts = json_object();
     router->refreshed_ms = -REFRESH_PAUSE_MS;
     router->refresh_timer = evtimer_new(options->loop, on_refresh_timer, router);
+    router->opened_ms = cx_now_ms();
     return router;
 }
 
@@ -493,6 +508,7 @@ void node_router_members(node_router *router, const json_t *members)
     json_array_foreach (json_object_get(members, "members"), i, member)
         take_member(router, member);
     forget_unseen(router);
+    router->members_known = true;
 }
 
 node_target node_router_find(const node_router *router, const char *receiver, const char *key)
@@ -501,6 +517,23 @@ node_target node_router_find(const node_router *router, const char *receiver, co
 
     return capability == NULL ? find_agent(router, receiver)
                               : find_capability(router, capability, key);
+}
+
+const char *node_router_unasked(const node_router *router)
+{
+    size_t cursor = 0;
+    void *value = NULL;
+
+    if (!router->members_known && router->options.expects_peers &&
+        cx_now_ms() - router->opened_ms < MEMBERS_MS)
+        return "the cluster";
+    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
+        const peer *each = value;
+
+        if (each->agents == NULL && !each->left)
+            return each->node_id;
+    }
+    return NULL;
 }
 
 void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg)

@@ -18,6 +18,7 @@ typedef struct node_router_options {
     cx_tls *tls;
     const char *node_id;
     const node_agents *agents;
+    bool expects_peers; /* by the configuration this is no cluster of one */
 } node_router_options;
 
 node_router *node_router_open(const node_router_options *options);
@@ -41,6 +42,10 @@ typedef struct node_target {
 
 /* key decides among equals: the conversation, else the message id. */
 node_target node_router_find(const node_router *router, const char *receiver, const char *key);
+
+/* Who has not told yet what it hosts, since we started: a receiver that nobody is known to host may
+ * be there. NULL: nobody; lives until the loop runs on. */
+const char *node_router_unasked(const node_router *router);
 
 /* Asks every live node again what it hosts; `done` is called when all have answered, at the latest
  * after NODE_REFRESH_MS. What was asked within the last half second is asked again after it. */

@@ -332,14 +332,20 @@ static node_target find_target(const sending *whole, const node_message *message
     return target;
 }
 
-static void refuse_target(const node_self *node, send_item *item, const node_target *target)
+static void refuse_target(const node_call *call, send_item *item, const node_target *target)
 {
+    const node_self *node = call->node;
+    const char *unasked = call->is_peer ? NULL : node_router_unasked(node->router);
     cx_err err;
 
     if (target->kind == NODE_TARGET_AWAY) {
         cx_fail(&err, CX_UNAVAILABLE, "%s is on %s, which can't be reached", item->message.receiver,
                 target->node);
         cx_hint(&err, "try again when %s is back", target->node);
+    } else if (unasked != NULL) {
+        cx_fail(&err, CX_UNAVAILABLE, "no agent %s is known, and %s could not be asked yet",
+                item->message.receiver, unasked);
+        cx_hint(&err, "try again in a moment");
     } else {
         cx_fail(&err, CX_NOT_FOUND, "no agent %s", item->message.receiver);
         cx_hint(&err, "cx-agents list --all shows what is deployed; this is %s",
@@ -395,7 +401,7 @@ static void route(sending *whole)
             continue;
         target = find_target(whole, &item->message);
         if (target.kind != NODE_TARGET_LOCAL && target.kind != NODE_TARGET_PEER) {
-            refuse_target(node, item, &target);
+            refuse_target(whole->call, item, &target);
             continue;
         }
         chosen = group_of(whole, groups, &group_count, target.node);

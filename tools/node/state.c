@@ -278,12 +278,14 @@ static void open_outside(node_self *node)
     node_counts counts;
 
     node->http = cx_http_loop_open(node->loop, TRANSFERS_MAX);
-    node->router = node_router_open(&(node_router_options){.loop = node->loop,
-                                                           .log = &node->log,
-                                                           .http = node->http,
-                                                           .tls = node->tls,
-                                                           .node_id = node->config->node_id,
-                                                           .agents = node->agents});
+    node->router = node_router_open(
+        &(node_router_options){.loop = node->loop,
+                               .log = &node->log,
+                               .http = node->http,
+                               .tls = node->tls,
+                               .node_id = node->config->node_id,
+                               .agents = node->agents,
+                               .expects_peers = node->config->bootstrap_expect > 1});
     node->outbox = node_outbox_open(&(node_outbox_options){.loop = node->loop,
                                                            .log = &node->log,
                                                            .queue = node->queue,
