@@ -171,6 +171,7 @@ open_run() {
         flock -w 120 8 || give_up busy "somebody else works on run $run_id" "$run_dir"
     fi
     write_pid "$run_dir/pid"
+    echo "${CX_LOCK_HELD-}" >"$run_dir/holder" # see lift_lease
     load_steps
     trap '' PIPE
     trap 'exit 130' INT

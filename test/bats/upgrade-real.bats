@@ -1,0 +1,243 @@
+#!/usr/bin/env bats
+# rolling-upgrade over three real nodes, each with releases of its own, while 200 messages a second flow: what it
+# does to them is read from the queues and from the ledger of the agents.
+# shellcheck disable=SC2030,SC2031,SC2154 # each test is a subshell of its own
+
+load common
+# shellcheck source=../../scripts/lib/load.bash
+source "$CX_ROOT/scripts/lib/load.bash"
+
+# The version of these sources, the next one, and the next one as it must not be.
+setup_file() {
+    export OLD NEW
+    OLD=$(cx-node --version)
+    OLD=${OLD##* }
+    NEW=${OLD%.*}.$((${OLD##*.} + 1))
+    release build --version "$OLD" --output "$BATS_FILE_TMPDIR/old.tar.zst" >/dev/null 2>"$BATS_FILE_TMPDIR/build.log"
+    release build --version "$NEW" --output "$BATS_FILE_TMPDIR/new.tar.zst" >/dev/null 2>>"$BATS_FILE_TMPDIR/build.log"
+    make_sick "$BATS_FILE_TMPDIR/sick"
+}
+
+# make_sick TREE: the next version, whose node does what the file $SICK says: it does not start, or it ends when the
+# file says so.
+make_sick() {
+    mkdir -p "$1"
+    tar -C "$1" --strip-components=1 --zstd -xf "$BATS_FILE_TMPDIR/new.tar.zst"
+    rm "$1/SHA256SUMS"
+    mkdir "$1/libexec"
+    mv "$1/bin/cx-node" "$1/libexec/"
+    cat >"$1/bin/cx-node" <<'NODE'
+#!/bin/bash
+real=$(dirname "$(dirname "$(readlink -f "$0")")")/libexec/cx-node
+[[ ${1-} == run ]] || exec "$real" "$@"
+[[ $(<"$SICK") != never ]] || exit 1
+"$real" "$@" &
+trap 'kill $!' TERM
+until [[ $(<"$SICK") == now ]] || ! kill -0 $!; do
+    sleep 0.1
+done
+kill -KILL $!
+NODE
+    chmod +x "$1/bin/cx-node"
+}
+
+setup() {
+    dir=$BATS_TEST_TMPDIR/cluster
+    export SICK=$BATS_TEST_TMPDIR/sick
+    echo well >"$SICK"
+    local-cluster up --nodes 3 --dir "$dir" --base "$CX_NETWORK" >"$BATS_TEST_TMPDIR/up"
+    eval "$(local-cluster env node-1 --dir "$dir")"
+    quick=(--canary-duration 2s --batch-delay 0s --backup-command none --yes)
+}
+
+teardown() {
+    touch "$BATS_TEST_TMPDIR/load/stop" 2>/dev/null || true
+    end_daemons
+    local-cluster down --dir "$dir" --purge >"$BATS_TEST_TMPDIR/down" || true
+}
+
+# releases NEXT: every node has the old version and NEXT, runs the old one, and an agent that keeps a ledger.
+releases() {
+    local number node
+    for number in 1 2 3; do
+        node=node-$number
+        local-cluster exec "$node" -- release install "$BATS_FILE_TMPDIR/old.tar.zst"
+        local-cluster exec "$node" -- release install "$1"
+        local-cluster exec "$node" -- release activate "$OLD" --restart
+        jq --arg id "counter-$number" '.id = $id' "$CX_ROOT/share/agents/counter.json" >"$BATS_TEST_TMPDIR/agent"
+        cx-agents deploy "$BATS_TEST_TMPDIR/agent" --node "$node"
+    done >"$BATS_TEST_TMPDIR/releases"
+}
+
+# 200 messages a second, a third to each agent, each through another node than its own.
+begin_load() {
+    start_load "$BATS_TEST_TMPDIR/load" 67 load counter-1/node-2 counter-2/node-3 counter-3/node-1
+    wait_until 20 has_lines "$BATS_TEST_TMPDIR/load/counter-1.results" 20
+}
+
+# Nothing failed, nothing was lost, nothing was done twice: by what the senders were told, the queues, and the ledgers.
+load_is_whole() {
+    local number verdict
+    end_load "$BATS_TEST_TMPDIR/load"
+    wait_until 60 queues_are_empty
+    for number in 1 2 3; do
+        verdict=$(judge_load "$BATS_TEST_TMPDIR/load" "counter-$number" \
+            "$dir/node-$number/data/agents/counter-$number/log.ndjson")
+        echo "# $verdict" >&3
+        jq -e '.failed == 0 and .lost == 0 and .twice == 0 and .sent > 300' <<<"$verdict" || {
+            cat "$BATS_TEST_TMPDIR/load/counter-$number.errors"
+            jq -c 'select(.status != "accepted")' "$BATS_TEST_TMPDIR/load/counter-$number.results" | head -n 3
+            fail "$verdict"
+        }
+    done
+    run --separate-stderr cx-queue messages stats --all
+    assert_json '[.failed, .lost]' '[0,0]'
+}
+
+queues_are_empty() {
+    [[ $(cx-queue stats --all | jq '.total | .queued + .in_flight') == 0 ]]
+}
+
+has_lines() {
+    (($(wc -l <"$1") >= $2))
+}
+
+versions() {
+    cx-node status --all | jq -r '[.nodes[].version] | join(" ")'
+}
+
+# What runs, as the kernel has it, and the link of every node.
+programs_are() {
+    local path
+    for path in "$dir"/node-*; do
+        [[ $(readlink "$path/opt/current") == "$1" ]]
+        [[ $(readlink -f "/proc/$(cut -d' ' -f1 "$path/run/gossip.pid")/exe") == "$path/opt/$1/bin/cx-gossip" ]]
+        [[ $(readlink -f "/proc/$(cut -d' ' -f1 "$path/run/node.pid")/exe") == "$path/opt/$1/bin/cx-node" ]]
+    done
+}
+
+states() {
+    cx-drain status --all | jq -r '[.nodes[].state] | unique | join(" ")'
+}
+
+@test "upgrade: three nodes under 200 messages a second: none fails, none is lost, none is done twice" {
+    releases "$BATS_FILE_TMPDIR/new.tar.zst"
+    begin_load
+    run --separate-stderr rolling-upgrade --to "$NEW" "${quick[@]}"
+    assert_success
+    validate_schema --lines procedure-record
+    programs_are "$NEW"
+    assert_equal "$(versions) $(states)" "$NEW $NEW $NEW active"
+    load_is_whole
+}
+
+# kill_run PID HOW: with all that it started, as when the host's memory is gone, or the script alone.
+kill_run() {
+    local pids
+    if [[ $2 == all ]]; then
+        kill -KILL -- "-$1"
+    else
+        # The lease's keeper has its id; the script is its child.
+        pids=$(pgrep -P "$1" -f rolling-upgrade) || pids=$1
+        # shellcheck disable=SC2086 # a list of process ids
+        kill -KILL $pids
+    fi 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+    wait_until 30 session_is_gone "$1"
+}
+
+session_is_gone() {
+    [[ -z $(pgrep -s "$1" -r D,R,S,T) ]]
+}
+
+at_line_or_over() {
+    has_lines "$1" "$2" || is_gone "$3"
+}
+
+@test "upgrade: killed with -9 at ten random moments it resumes and finishes; nothing fails, nothing is lost" {
+    local number goal pid command=(rolling-upgrade --to "$NEW" "${quick[@]}")
+    RANDOM=${CX_TEST_SEED:-20251123}
+    releases "$BATS_FILE_TMPDIR/new.tar.zst"
+    begin_load
+    for ((number = 1; number <= 10; number++)); do
+        goal=$((2 + RANDOM % 7))
+        setsid "${command[@]}" >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+        pid=$!
+        wait_until 120 at_line_or_over "$BATS_TEST_TMPDIR/out" "$goal" "$pid"
+        is_running "$pid" || fail "$number: it ended: $(tail -n 2 "$BATS_TEST_TMPDIR/out" "$BATS_TEST_TMPDIR/err")"
+        if ((number % 2)); then kill_run "$pid" all; else kill_run "$pid" script; fi
+        echo "# killed after: $(tail -n 1 "$BATS_TEST_TMPDIR/out" | cut -c1-200)" >&3
+        command=(rolling-upgrade --resume "${quick[@]}")
+    done
+    run --separate-stderr "${command[@]}"
+    assert_success
+    programs_are "$NEW"
+    assert_equal "$(versions) $(states)" "$NEW $NEW $NEW active"
+    # What is done was not done again: each node was restarted by one activation, unless that was cut off.
+    assert_equal "$(rolling-upgrade --status | jq -r .state)" 'done'
+    load_is_whole
+}
+
+# fall_sick: as soon as the canary is watched.
+fall_sick() {
+    wait_until 120 grep -q '"step":"monitor_canary_24h","status":"started"' "$BATS_TEST_TMPDIR/out"
+    echo now >"$SICK"
+}
+
+@test "upgrade: a version that does not start, or dies under watch, goes back by itself; nothing is lost" {
+    local kind pid
+    releases "$BATS_FILE_TMPDIR/sick"
+    begin_load
+    for kind in never watched; do
+        echo "$kind" >"$SICK"
+        rolling-upgrade --to "$NEW" "${quick[@]}" --canary-duration 60s >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+        pid=$!
+        [[ $kind == never ]] || fall_sick
+        wait "$pid" && fail "$kind: it succeeded"
+        assert_equal "$(tail -n 1 "$BATS_TEST_TMPDIR/out" | jq -r .status)" rolled_back
+        assert_equal "$(jq -rs '[.[] | select(.step == "drain_traffic" or .step == "drain_canary_traffic") | .node_id] | unique | length' \
+            "$BATS_TEST_TMPDIR/out")" 1
+        programs_are "$OLD"
+        assert_equal "$(versions) $(states)" "$OLD $OLD $OLD active"
+    done
+    load_is_whole
+}
+
+# What an upgrade could have changed.
+everything() {
+    cx-node status --all | jq -c '[.nodes[] | {node_id, version, state, started_at}]'
+    cat "$dir"/node-*/data/audit.log
+    readlink "$dir"/node-*/opt/current
+}
+
+@test "upgrade: versions that don't go together, and one that a host does not have, are refused; nothing is touched" {
+    local version
+    releases "$BATS_FILE_TMPDIR/new.tar.zst"
+    everything >"$BATS_TEST_TMPDIR/before"
+    for version in 1.0.0 "${OLD%%.*}.9.0" 0.0.0 "$OLD-rc1"; do
+        run --separate-stderr rolling-upgrade --to "$version" "${quick[@]}"
+        assert_error invalid
+    done
+    [[ ! -e $dir/node-1/log/runs ]]
+
+    local-cluster exec node-3 -- release remove "$NEW" >/dev/null
+    run --separate-stderr rolling-upgrade --to "$NEW" "${quick[@]}"
+    assert_failure 1
+    [[ $stderr == *node-3*"$NEW"* ]]
+    assert_equal "$(jq -rs 'map(select(.status == "failed")) | .[0].phase' <<<"$output")" pre_upgrade_validation
+    # Leases come and go; what nodes do to themselves and their agents does not.
+    diff <(grep -v '"lease' "$BATS_TEST_TMPDIR/before") <(everything | grep -v '"lease')
+}
+
+@test "upgrade: a version that can't read what a node has stored stays out; nothing is touched" {
+    releases "$BATS_FILE_TMPDIR/new.tar.zst"
+    local-cluster stop node-3 node --dir "$dir" >/dev/null
+    sqlite3 "$dir/node-3/data/registry.db" 'PRAGMA user_version = 99'
+    run --separate-stderr local-cluster exec node-3 -- release activate "$NEW"
+    assert_error invalid
+    [[ $stderr == *"registry.db has schema 99"* ]]
+    assert_equal "$(readlink "$dir/node-3/opt/current")" "$OLD"
+    run --separate-stderr local-cluster start node-3 node --dir "$dir"
+    assert_error unavailable
+    [[ $stderr == *registry.db* ]]
+}
