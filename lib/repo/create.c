@@ -510,6 +510,7 @@ static void close_create(struct create *create)
     cx_err ignored;
 
     cx_stream_close(&create->stream);
+    cx_buffer_free(&create->window);
     cx_targets_close(&create->targets);
     free_parts(create);
     free_names(&create->names);
