@@ -10,7 +10,7 @@
 #include "base/io.h"
 #include "base/time.h"
 
-enum { MS_PER_SECOND = 1000 };
+enum { MS_PER_SECOND = 1000, OWNER_HOST_MAX = 64 };
 
 /* When the host booted, by its wall clock as it is now. */
 static int64_t boot_wall_ms(void)
@@ -93,6 +93,17 @@ cx_life cx_mark_life(const cx_mark *mark)
                   .started_ticks = ticks > INT64_MAX ? 0 : (int64_t)ticks,
                   .pid_used = in_range && !ended && (kill(pid, 0) == 0 || errno == EPERM),
               });
+}
+
+char *cx_mark_owner(const cx_mark *mark)
+{
+    char host[OWNER_HOST_MAX + 1];
+
+    snprintf(host, sizeof host, "%.*s", OWNER_HOST_MAX, mark->host);
+    for (char *at = host; *at != '\0'; at++)
+        if (*at <= ' ' || *at > '~' || strchr("/\"\\", *at) != NULL)
+            *at = '_';
+    return cx_format("%s:%lld:%lld", host, (long long)mark->pid, (long long)mark->started_ticks);
 }
 
 void cx_mark_put(json_t *object, const cx_mark *mark)

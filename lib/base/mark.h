@@ -36,6 +36,9 @@ cx_life cx_mark_judge(const cx_mark *mark, const cx_mark_view *view);
 /* The same with what this host sees. */
 cx_life cx_mark_life(const cx_mark *mark);
 
+/* HOST:PID:START: the process as one word, for the owner of a lease (client.h). Caller owns. */
+char *cx_mark_owner(const cx_mark *mark);
+
 /* Sets "host", "boot_id", "pid", "started_at" and "started_ticks" of an object. */
 void cx_mark_put(json_t *object, const cx_mark *mark);
 /* Reads them from an object of somebody else; what is missing is "" or 0. INVALID: wrong types. */

@@ -84,6 +84,38 @@ messages() {
     state_is node-2 active
 }
 
+# Both at the same moment, again and again: one drains, the other is told who was first.
+@test "enter: of two at once one drains and one is refused, twenty times" {
+    local round first second
+    for round in {1..20}; do
+        cx-drain enter node-2 --reason "round $round" >"$BATS_TEST_TMPDIR/2" 2>"$BATS_TEST_TMPDIR/2.err" &
+        first=$!
+        cx-drain enter node-3 --reason "round $round" >"$BATS_TEST_TMPDIR/3" 2>"$BATS_TEST_TMPDIR/3.err" &
+        second=$!
+        status=0 other=0
+        wait "$first" || status=$?
+        wait "$second" || other=$?
+        echo "round $round: $status $other $(cat "$BATS_TEST_TMPDIR"/{2,3}.err)"
+        [[ "$status $other" == @("0 75"|"75 0") ]]
+        # The holder of the lease, or the node that is out already.
+        cat "$BATS_TEST_TMPDIR"/{2,3}.err | jq -e '.error | .code == "busy"
+            and (.message | test("held by .*cx-drain enter node-|node-[23] is drain"))' >/dev/null
+        assert_equal "$(cx-drain status --all | jq -c '[.nodes[].state] | sort')" '["active","active","drained"]'
+        cx-drain exit node-2 >"$BATS_TEST_TMPDIR/out"
+        cx-drain exit node-3 >"$BATS_TEST_TMPDIR/out"
+    done
+    [[ $(cx-lock list | jq -c '[.leases[] | select(.name == "drain")]') == '[]' ]]
+}
+
+@test "enter: while another holds the lease it is refused with the holder's name; --force goes past" {
+    cx-lock acquire drain --ttl 60s --reason 'a long look' --owner ann >"$BATS_TEST_TMPDIR/out"
+    run --separate-stderr cx-drain enter node-2
+    assert_error busy
+    [[ $stderr == *ann*'a long look'* ]]
+    state_is node-2 active
+    [[ $(cx-drain enter node-2 --force | jq -r .state) == drained ]]
+}
+
 @test "enter: past its deadline it says what is left, and wait waits for the rest" {
     cx-agents deploy "$CX_ROOT/share/agents/slow.json" --node node-2
     messages 4 1500 | cx-queue send - >"$BATS_TEST_TMPDIR/sent"

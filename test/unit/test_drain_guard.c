@@ -64,9 +64,29 @@ static void one_node_at_a_time_and_never_the_majority(void **state)
     }
 }
 
+static void what_a_node_says_of_itself_counts_before_gossip(void **state)
+{
+    CX_AUTO(cx_json_free)
+    json_t *json = cluster(3, "a alive active, b alive active, c alive drained");
+    cx_err err = {0};
+
+    (void)state;
+    assert_false(drain_guard(json, "a", &err));
+    drain_guard_know(json, "c", "active");
+    assert_true(drain_guard(json, "a", &err));
+    drain_guard_know(json, "b", "draining");
+    assert_false(drain_guard(json, "a", &err));
+    assert_int_equal(err.code, CX_BUSY);
+    drain_guard_know(json, "nobody", "draining"); /* no member: no matter */
+    assert_true(drain_guard(json, "b", &err));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(one_node_at_a_time_and_never_the_majority)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_node_at_a_time_and_never_the_majority),
+        cmocka_unit_test(what_a_node_says_of_itself_counts_before_gossip),
+    };
 
     return cmocka_run_group_tests_name("drain_guard", tests, NULL, NULL);
 }

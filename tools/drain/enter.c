@@ -1,10 +1,17 @@
 #include <string.h>
+#include <unistd.h>
 
+#include "api/gather.h"
 #include "base/time.h"
 #include "drain.h"
 #include "guard.h"
+#include "lease/client.h"
 
-enum { REMARK_MS = 5000, SETTLE_TURNS = 5 };
+enum {
+    REMARK_MS = 5000,
+    LOOK_MS = 3000,   /* a member that doesn't say its state in this time is judged by gossip */
+    LEASE_MS = 60000, /* longer than the calls under it take */
+};
 
 struct enter_options {
     const char *mode, *suspend_below, *reason;
@@ -26,7 +33,7 @@ static const cx_option options[] = {
      "normal", "agents of a lower priority are suspended when all is done"},
     {"reason", CX_TEXT(struct enter_options, reason), "TEXT", "", "why; others see it"},
     {"force", CX_FLAG(struct enter_options, force), NULL, NULL,
-     "even beside another drained node or without a majority"},
+     "even beside another drained node, without a majority, or while another drain begins"},
     {0},
 };
 
@@ -57,38 +64,66 @@ static json_t *request_of(const struct enter_options *option)
     return request;
 }
 
-static bool check_guard(cx_api *api, const cx_api_node *node, const char *node_id, cx_err *err)
+/* The members that have a say, and how many the cluster counts as. */
+struct members {
+    cx_api_nodes nodes;
+    int64_t expected;
+};
+
+static void free_members(struct members *members)
+{
+    cx_api_nodes_free(&members->nodes);
+}
+
+/* The node itself checks the request and who asks, and what it would do. */
+static bool ask(cx_api *api, const cx_api_node *node, const json_t *request, bool dry_run,
+                json_t **answer, cx_err *err)
+{
+    return cx_api_call(api, node, "POST",
+                       dry_run ? "/api/v1/node/drain?dry_run=1" : "/api/v1/node/drain", request,
+                       DRAIN_CALL_MS, answer, err);
+}
+
+/* Gossip may not have spread yet what a drain has just changed: the nodes themselves know. */
+static bool check_guard(cx_api *api, const cx_api_node *node, const struct members *members,
+                        const char *node_id, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *cluster = NULL;
+    CX_AUTO(cx_gathered_free) cx_gathered states = {0};
 
-    return cx_api_call(api, node, "GET", "/api/v1/cluster", NULL, DRAIN_CALL_MS, &cluster, err) &&
-           drain_guard(cluster, node_id, err);
+    if (!cx_api_call(api, node, "GET", "/api/v1/cluster", NULL, DRAIN_CALL_MS, &cluster, err) ||
+        !cx_api_gather(api, &members->nodes, "/api/v1/node/drain", LOOK_MS, &states, err))
+        return false;
+    for (size_t i = 0; i < states.count; i++)
+        if (states.answers[i])
+            drain_guard_know(cluster, cx_json_text_or_empty(states.answers[i], "node_id"),
+                             cx_json_text_or_empty(states.answers[i], "state"));
+    return drain_guard(cluster, node_id, err);
 }
 
-static bool resume(cx_api *api, const cx_api_node *node, cx_err *err)
+/* Two drains that begin at once must not both find the other's node at work: one at a time looks at the
+ * cluster and changes it, under a lease of the cluster. */
+static bool drain_alone(cx_api *api, const cx_api_node *node, const struct members *members,
+                        const char *node_id, const json_t *request, json_t **answer, cx_err *err)
 {
-    CX_AUTO(cx_json_free) json_t *answer = NULL;
+    CX_AUTO(cx_lease_close) cx_lease_client *lease = NULL;
+    CX_AUTO(cx_free) char *reason = cx_format("cx-drain enter %s", node_id);
+    CX_AUTO(cx_free) char *owner = NULL;
+    cx_lease_request wanted = {.name = "drain", .reason = reason, .ttl_ms = LEASE_MS};
+    cx_err ignored = {0};
 
-    return cx_api_call(api, node, "POST", "/api/v1/node/resume", NULL, DRAIN_CALL_MS, &answer, err);
-}
+    if (!cx_mark_of(getpid(), &wanted.mark, err))
+        return false;
+    wanted.owner = owner = cx_mark_owner(&wanted.mark);
+    if (!cx_lease_open(api, &members->nodes, members->expected, &wanted, &lease, err) ||
+        !cx_lease_acquire(lease, 0, NULL, NULL, err))
+        return cx_hint(err, "try again, or --force");
 
-/* Two drains that began at once see each other when gossip has spread both: then both step back. */
-static bool still_alone(cx_api *api, const cx_api_node *node, const char *node_id, cx_err *err)
-{
-    for (int turn = 0; turn < SETTLE_TURNS; turn++) {
-        cx_err ignored = {0};
+    bool done = check_guard(api, node, members, node_id, err) && cx_lease_tend(lease, err) &&
+                ask(api, node, request, false, answer, err);
 
-        if (!drain_pause(err))
-            return false;
-        if (check_guard(api, node, node_id, err))
-            continue;
-        if (err->code != CX_BUSY)
-            return true; /* the cluster's view is away for a moment: the drain itself is not */
-        return resume(api, node, &ignored)
-                   ? false
-                   : cx_wrap(err, "and it can't be taken back: %s", ignored.message);
-    }
-    return true;
+    (void)!cx_lease_release(lease, &ignored); /* else it runs out by itself */
+    return done;
 }
 
 /* Until nothing is left, or the deadline has passed. */
@@ -114,6 +149,22 @@ static bool wait_drained(cx_run *run, cx_api *api, const cx_api_node *node, int6
     }
 }
 
+/* What is refused anyway is refused before others have to wait for our lease. */
+static bool start_guarded(cx_run *run, cx_api *api, const cx_api_node *node, const char *node_id,
+                          const json_t *request, json_t **answer, cx_err *err)
+{
+    CX_AUTO(free_members) struct members members = {0};
+
+    if (!cx_lease_granters(api, CX_LEASE_CALL_MS, &members.nodes, &members.expected, err) ||
+        !check_guard(api, node, &members, node_id, err) ||
+        !ask(api, node, request, true, answer, err))
+        return false;
+    if (run->dry_run)
+        return true;
+    cx_json_free(answer);
+    return drain_alone(api, node, &members, node_id, request, answer, err);
+}
+
 static bool drain_one(cx_run *run, const struct enter_options *option, cx_api *api,
                       const cx_api_node *node, json_t **document, cx_err *err)
 {
@@ -121,7 +172,6 @@ static bool drain_one(cx_run *run, const struct enter_options *option, cx_api *a
     CX_AUTO(cx_json_free) json_t *before = NULL;
     CX_AUTO(cx_json_free) json_t *entered = NULL;
     int64_t deadline_ms = cx_now_ms() + option->deadline_ms;
-    bool changed;
 
     if (!drain_look(api, node, &before, err))
         return false;
@@ -129,19 +179,17 @@ static bool drain_one(cx_run *run, const struct enter_options *option, cx_api *a
     const char *node_id = cx_json_text_or_empty(before, "node_id");
     bool guarded = !option->force && strcmp(cx_json_text_or_empty(before, "state"), "active") == 0;
 
-    if (guarded && !check_guard(api, node, node_id, err))
+    if (!(guarded ? start_guarded(run, api, node, node_id, request, &entered, err)
+                  : ask(api, node, request, run->dry_run, &entered, err)))
         return false;
-    if (!cx_api_call(api, node, "POST",
-                     run->dry_run ? "/api/v1/node/drain?dry_run=1" : "/api/v1/node/drain", request,
-                     DRAIN_CALL_MS, &entered, err))
-        return false;
-    changed = json_is_true(json_object_get(entered, "changed"));
     if (run->dry_run) {
         *document = CX_TAKE(entered);
         return true;
     }
-    if ((guarded && changed && !still_alone(api, node, node_id, err)) ||
-        !wait_drained(run, api, node, deadline_ms, document, err))
+
+    bool changed = json_is_true(json_object_get(entered, "changed"));
+
+    if (!wait_drained(run, api, node, deadline_ms, document, err))
         return false;
     json_object_set_new(*document, "changed", json_boolean(changed));
     run->answer_no |= strcmp(cx_json_text_or_empty(*document, "state"), "draining") == 0;
@@ -174,9 +222,12 @@ const cx_command drain_enter = {
     .arguments = "[NODE|-]",
     .arguments_max = 1,
     .summary = "refuse new work, hand over what is queued, wait for the rest",
-    .description = "Exit 1 when the deadline passes with work left: the node goes on draining; "
-                   "cx-drain wait waits for it, cx-drain exit takes it back. Refused (75) when "
-                   "another node is out of service or a majority would be lost.",
+    .description =
+        "Exit 1 when the deadline passes with work left: the node goes on draining; "
+        "cx-drain wait waits for it, cx-drain exit takes it back. Refused (75) when "
+        "another node is out of service or a majority would be lost. Of two "
+        "drains that begin at once one is refused: the lease `drain` of the cluster, held "
+        "for a moment, lets them look and change one after another.",
     .options = options,
     .options_size = sizeof(struct enter_options),
     .changes = true,

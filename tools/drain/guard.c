@@ -53,3 +53,20 @@ bool drain_guard(const json_t *cluster, const char *node_id, cx_err *err)
     }
     return true;
 }
+
+void drain_guard_know(json_t *cluster, const char *node_id, const char *state)
+{
+    const json_t *members = json_object_get(cluster, "members");
+
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        json_t *member = json_array_get(members, i);
+        json_t *tags = json_object_get(member, "tags");
+
+        if (strcmp(cx_json_text_or_empty(member, "node_id"), node_id) != 0)
+            continue;
+        if (json_is_object(tags))
+            json_object_set_new(tags, "state", cx_json_text(state));
+        else
+            json_object_set_new(member, "tags", json_pack("{s:o}", "state", cx_json_text(state)));
+    }
+}

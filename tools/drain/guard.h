@@ -8,3 +8,5 @@
 
 /* cluster: the document of GET /api/v1/cluster. BUSY or NO_MAJORITY, naming nodes. */
 CX_MUST_CHECK bool drain_guard(const json_t *cluster, const char *node_id, cx_err *err);
+/* What a node says of its own state is newer than what gossip says of it: into the document's tags. */
+void drain_guard_know(json_t *cluster, const char *node_id, const char *state);

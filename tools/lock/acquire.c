@@ -51,7 +51,7 @@ static bool acquire(cx_run *run, const void *parsed, cx_err *err)
     if (!cx_check_id("lease name", request.name, err) || !cx_mark_of(pid, &request.mark, err))
         return false;
     owner =
-        option->place.owner != NULL ? cx_strdup(option->place.owner) : lock_owner_of(&request.mark);
+        option->place.owner != NULL ? cx_strdup(option->place.owner) : cx_mark_owner(&request.mark);
     request.owner = owner;
     if (!lock_open(run, &option->place, &scope, err))
         return false;

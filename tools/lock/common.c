@@ -11,7 +11,6 @@
 enum {
     COMMAND_LINE_MAX = 4096,
     GENERATIONS_MAX = 32, /* of subshells within subshells */
-    OWNER_HOST_MAX = 64,
 };
 
 /* ---- scope */
@@ -116,17 +115,6 @@ pid_t lock_caller(void)
         caller = parent;
     }
     return caller > 0 ? caller : getpid();
-}
-
-char *lock_owner_of(const cx_mark *mark)
-{
-    char host[OWNER_HOST_MAX + 1];
-
-    snprintf(host, sizeof host, "%.*s", OWNER_HOST_MAX, mark->host);
-    for (char *at = host; *at != '\0'; at++)
-        if (*at <= ' ' || *at > '~' || strchr("/\"\\", *at) != NULL)
-            *at = '_';
-    return cx_format("%s:%lld:%lld", host, (long long)mark->pid, (long long)mark->started_ticks);
 }
 
 bool lock_is_owner(const json_t *lease, const char *owner)

@@ -35,8 +35,6 @@ int64_t lock_majority(const lock_scope *scope);
 
 /* The process that called us: our parent, or, when that is only a subshell, the shell that it is of. */
 pid_t lock_caller(void);
-/* HOST:PID:START of a mark. Caller owns. */
-char *lock_owner_of(const cx_mark *mark);
 
 /* The leases of all granters, one object a name and owner, in the order of names: as the API tells
  * them, with "granted_by", "held" (by a majority), "alive" as far as anybody knows. `errors` gets the

@@ -96,7 +96,7 @@ static bool release(cx_run *run, const void *parsed, cx_err *err)
         (owner == NULL && !cx_mark_of(lock_caller(), &mark, err)))
         return false;
     if (owner == NULL)
-        owner = lock_owner_of(&mark);
+        owner = cx_mark_owner(&mark);
     if (!lock_open(run, &option->place, &scope, err) ||
         !lock_gather(&scope, cx_timeout_or(run, CX_LEASE_CALL_MS), &leases, NULL, err))
         return false;

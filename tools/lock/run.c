@@ -264,7 +264,7 @@ static bool run_command(cx_run *run, const void *parsed, cx_err *err)
 
     if (!cx_check_id("lease name", request.name, err) || !cx_mark_of(getpid(), &request.mark, err))
         return false;
-    owner = lock_owner_of(&request.mark);
+    owner = cx_mark_owner(&request.mark);
     request.owner = owner;
     if (!lock_open(run, &option->place, &scope, err))
         return false;
