@@ -13,6 +13,8 @@
 
 const char cx_version[] = CX_VERSION;
 
+enum { SHELL_SIGNAL_BASE = 128 }; /* what a shell adds to a signal that ended a process */
+
 static const char config_default[] = "/etc/caxton/config.yaml";
 
 const cx_option cx_cli_common_options[CX_CLI_COMMON_MAX] = {
@@ -525,8 +527,12 @@ static int run_and_report(const cx_cli_tool *tool, int argc, char **argv)
 
     if (run_tool(&line, &status, &err))
         return status;
-    cx_cli_report(tool->program, &err);
-    return status != 0 ? status : cx_code_status(err.code);
+    if (status == 0)
+        status = cx_code_status(err.code);
+    /* What the shell will see: a signal that came is raised again when all is told. */
+    cx_cli_report(tool->program, &err,
+                  signal_arrived != 0 ? SHELL_SIGNAL_BASE + signal_arrived : status);
+    return status;
 }
 
 int cx_tool_main(const char *summary, const cx_command *const *commands, int argc, char **argv)

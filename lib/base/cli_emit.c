@@ -389,7 +389,7 @@ bool cx_cli_print(const char *text, cx_err *err)
     return true;
 }
 
-void cx_cli_report(const char *program, const cx_err *err)
+void cx_cli_report(const char *program, const cx_err *err, int exit_status)
 {
     CX_AUTO(cx_buffer_free) cx_buffer out = {0};
 
@@ -404,8 +404,10 @@ void cx_cli_report(const char *program, const cx_err *err)
         cx_buffer_add_text(&out, "\n");
     } else {
         CX_AUTO(cx_json_free) json_t *json = cx_err_to_json(err);
-        CX_AUTO(cx_free) char *line = for_programs(json);
+        CX_AUTO(cx_free) char *line = NULL;
 
+        json_object_set_new(json_object_get(json, "error"), "exit", json_integer(exit_status));
+        line = for_programs(json);
         cx_buffer_add_text(&out, line);
     }
     print_to_stderr((const char *)out.data);

@@ -29,5 +29,6 @@ json_t *cx_cli_describe(const cx_cli_tool *tool);
 
 /* Writes to stdout, and fails with IO when that fails, with INTERRUPTED when a signal came. */
 CX_MUST_CHECK bool cx_cli_print(const char *text, cx_err *err);
-/* An error on stderr: for people on a terminal, else a line of JSON. */
-void cx_cli_report(const char *program, const cx_err *err);
+/* An error on stderr: for people on a terminal, else a line of JSON with the status that the process ends
+ * with. */
+void cx_cli_report(const char *program, const cx_err *err, int exit_status);

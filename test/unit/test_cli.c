@@ -569,6 +569,10 @@ static void a_signal_runs_destructors_and_ends_the_process_by_itself(void **stat
         assert_true(WIFSIGNALED(result.status));
         assert_int_equal(WTERMSIG(result.status), signals[i]);
         assert_non_null(strstr((char *)result.errors.data, "\"interrupted\""));
+
+        CX_AUTO(cx_free) char *told = cx_format("\"exit\":%d}", 128 + signals[i]);
+
+        assert_non_null(strstr((char *)result.errors.data, told));
     }
 }
 
