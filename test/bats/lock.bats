@@ -579,7 +579,8 @@ LINES
     run --separate-stderr cx-lock clear --dead
     assert_success
     validate_schema cx-lock-clear
-    assert_json '[.cleared[].name] | sort' '["dead-lease","dead.lock"]'
+    # What other tests have left may be there too.
+    assert_json '[.cleared[].name | select(startswith("dead"))] | sort' '["dead-lease","dead.lock"]'
     [[ ! -e $dir/node-1/data/dead.lock && -e $dir/node-1/data/elsewhere.lock ]]
     is_free dead-lease
     run --separate-stderr cx-lock clear --dead
