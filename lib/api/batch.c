@@ -47,15 +47,29 @@ static bool complete(json_t *message, const char *receiver, const char *message_
     return cx_json_need_text(message, "message", "message_id", id, err);
 }
 
-void cx_batch_add(cx_batch *batch, cx_bytes line, const char *receiver, const char *message_id)
+/* As cx_json_parse, but a line has no lines: the column is enough. */
+static bool parse_line(cx_bytes line, json_t **message, cx_err *err)
+{
+    json_error_t error;
+
+    if (line.size > CX_BATCH_LINE_MAX)
+        return cx_fail(err, CX_TOO_LARGE, "more than %d bytes", CX_BATCH_LINE_MAX);
+    *message = json_loadb(line.size > 0 ? (const char *)line.data : "", line.size,
+                          JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    return *message != NULL ||
+           cx_fail(err, CX_MALFORMED, "column %d: %s", error.column, error.text);
+}
+
+void cx_batch_add(cx_batch *batch, cx_bytes line, size_t number, const char *receiver,
+                  const char *message_id)
 {
     CX_AUTO(cx_json_free) json_t *message = NULL;
     const char *id = NULL;
     cx_err error = {0};
 
-    if (!cx_json_parse(line, CX_BATCH_LINE_MAX, "message", &message, &error) ||
+    if (!parse_line(line, &message, &error) ||
         !complete(message, receiver, message_id, &id, &error)) {
-        cx_batch_add_error(batch, &error);
+        cx_batch_add_error(batch, number, &error);
         return;
     }
 
@@ -67,9 +81,12 @@ void cx_batch_add(cx_batch *batch, cx_bytes line, const char *receiver, const ch
     batch->pending++;
 }
 
-void cx_batch_add_error(cx_batch *batch, const cx_err *error)
+void cx_batch_add_error(cx_batch *batch, size_t number, const cx_err *error)
 {
-    settle(batch, append(batch), failure(NULL, "refused", error));
+    cx_err numbered = *error;
+
+    cx_wrap(&numbered, "line %zu", number);
+    settle(batch, append(batch), failure(NULL, "refused", &numbered));
 }
 
 bool cx_batch_is_full(const cx_batch *batch)

@@ -32,11 +32,13 @@ typedef struct cx_batch {
     cx_err busy;     /* why lines stayed pending after the last answer; CX_OK: none did */
 } cx_batch;
 
-/* Takes one line. `receiver` (NULL: none) is for messages that name none, `message_id` for those
- * that have none. The caller keeps to LINES_MAX and BYTES_MAX by asking is_full first. */
-void cx_batch_add(cx_batch *batch, cx_bytes line, const char *receiver, const char *message_id);
+/* Takes one line, the number-th of its input (from 1; errors name it). `receiver` (NULL: none) is for
+ * messages that name none, `message_id` for those that have none. The caller keeps to LINES_MAX and
+ * BYTES_MAX by asking is_full first. */
+void cx_batch_add(cx_batch *batch, cx_bytes line, size_t number, const char *receiver,
+                  const char *message_id);
 /* A line that was not even kept: it is an error at its place. */
-void cx_batch_add_error(cx_batch *batch, const cx_err *error);
+void cx_batch_add_error(cx_batch *batch, size_t number, const cx_err *error);
 bool cx_batch_is_full(const cx_batch *batch);
 void cx_batch_free(cx_batch *batch); /* leaves an empty batch */
 

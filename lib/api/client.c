@@ -81,7 +81,7 @@ static bool explain(const cx_api *api, const cx_api_node *node, const cx_tls_pee
         cx_hint(err, "the clocks differ by %" PRId64 " s; set both by NTP", api->skew_ms / 1000);
     else if (err->code == CX_UNAVAILABLE && err->hint[0] == '\0')
         cx_hint(err, "is cx-node running there? cx-gossip members shows who is alive");
-    return cx_wrap(err, "%s", cx_api_node_name(node));
+    return cx_api_wrap(err, node);
 }
 
 static void measure_skew(cx_api *api, int64_t peer_date_ms)
@@ -206,7 +206,7 @@ static void on_errand(cx_http_answer *got, void *arg)
         measure_skew(errand->api, got->peer_date_ms);
         take_answer(got, &raw);
         if (!cx_api_answer_json(&raw, &answer, &error))
-            cx_wrap(&error, "%s", cx_api_node_name(node));
+            cx_api_wrap(&error, node);
     }
     errand->done(&answer, answer != NULL ? NULL : &error, errand->arg);
     cx_api_nodes_free(&errand->node);
@@ -268,6 +268,16 @@ const char *cx_api_node_name(const cx_api_node *node)
     return node->node_id[0] != '\0' ? node->node_id : node->api_addr;
 }
 
+bool cx_api_wrap(cx_err *err, const cx_api_node *node)
+{
+    const char *name = cx_api_node_name(node);
+    size_t size = strlen(name);
+
+    if (strncmp(err->message, name, size) == 0 && strchr(": ", err->message[size]) != NULL)
+        return false;
+    return cx_wrap(err, "%s", name);
+}
+
 bool cx_api_call(cx_api *api, const cx_api_node *node, const char *method, const char *path,
                  const json_t *body, int64_t timeout_ms, json_t **answer, cx_err *err)
 {
@@ -278,7 +288,7 @@ bool cx_api_call(cx_api *api, const cx_api_node *node, const char *method, const
                          text != NULL ? cx_bytes_of(text) : (cx_bytes){0}, timeout_ms, &raw, err))
         return false;
     if (!cx_api_answer_json(&raw, answer, err))
-        return cx_wrap(err, "%s", cx_api_node_name(node));
+        return cx_api_wrap(err, node);
     return true;
 }
 
@@ -361,7 +371,7 @@ bool cx_api_call_all(cx_api *api, const cx_api_nodes *nodes, const char *method,
             measure_skew(api, got[i].peer_date_ms);
             take_answer(&got[i], &raw);
             if (!cx_api_answer_json(&raw, &answers[node_of[i]], error))
-                cx_wrap(error, "%s", cx_api_node_name(node));
+                cx_api_wrap(error, node);
         }
         cx_http_answer_free(&got[i]);
         call_free(&calls[i]);

@@ -68,6 +68,8 @@ void cx_api_nodes_add(cx_api_nodes *nodes, const char *node_id, const char *api_
 void cx_api_nodes_free(cx_api_nodes *nodes);
 /* Its id, else its address. */
 const char *cx_api_node_name(const cx_api_node *node);
+/* Puts its name before the message, unless the message begins with it. Returns false. */
+bool cx_api_wrap(cx_err *err, const cx_api_node *node);
 
 /* One call: the answer's document, or its {"error"} as err (wrapped with the node's name). body may
  * be NULL. A measured clock skew over 5 s goes into the hint of a failed certificate check. */

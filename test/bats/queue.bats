@@ -79,6 +79,31 @@ messages() {
     assert_equal "$(requests 'POST /api/v1/messages')" 1
 }
 
+@test "send: while it waits for a draining node it says for whom, and its name once" {
+    start_fake '{"POST /api/v1/messages": {status: 503, headers: {"Retry-After": "1"},
+        json: {error: {code: "draining", message: "node-1 is draining: new disk", exit: 75}}}}'
+
+    run --separate-stderr cx-queue send --to echo --node node-1 --timeout 3s
+
+    assert_error draining
+    [[ $(jq -r '.remark // empty' <<<"$stderr" | head -n 1) == *"node-1 is draining: new disk"* ]]
+    [[ $stderr != *"node-1: node-1"* ]]
+}
+
+@test "send: interrupted, it names the id with which to send again, and the status that the shell sees" {
+    start_fake '{"POST /api/v1/messages": {hang: true}}'
+    start_daemon send env --default-signal=INT cx-queue send --to echo
+    wait_until 10 test -s "$FAKE/requests"
+
+    stop_daemon send INT
+
+    assert_equal "$daemon_status" 130
+    output=$(tail -n 1 "$BATS_TEST_TMPDIR/send.log")
+    validate_schema cx-error
+    assert_json '.error | [.code, .exit]' '["interrupted",130]'
+    [[ $(jq -r .error.hint <<<"$output") == *"--id $(jq -r '.body | fromjson | .message_id' "$FAKE/requests")"* ]]
+}
+
 @test "send --wait: done is a yes, failed and not yet done are a no" {
     start_fake '{"POST /api/v1/messages": [
         {json: {message_id: "x", status: "done", reply: {n: 1}, latency_ms: 2}},
@@ -185,6 +210,15 @@ END
         accepted,refusedmalformed,refusednot_found,refusedtoo_large,accepted
     assert_equal "$(paste -sd, "$FAKE/accepted")" a,c
     validate_schema --lines cx-queue-send-bulk
+    # By the line of stdin, whatever was sent before it.
+    run --separate-stderr cx-queue send - --to echo < <(
+        messages 1500
+        echo
+        echo '{"message_id":'
+        echo 7
+    )
+    assert_equal "$(jq -r 'select(.status == "refused").error.message | split(":")[0]' <<<"$output" | paste -sd,)" \
+        "line 1502,line 1503"
 }
 
 @test "send -: a writer that pauses is not kept waiting for a full batch" {

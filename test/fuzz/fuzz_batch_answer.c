@@ -47,8 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cx_err err = {0};
 
     judge((cx_bytes){data, size});
-    cx_batch_add(&batch, (cx_bytes){data, first}, "echo", "a");
-    cx_batch_add(&batch, cx_bytes_of("{}"), "echo", "b");
+    cx_batch_add(&batch, (cx_bytes){data, first}, 1, "echo", "a");
+    cx_batch_add(&batch, cx_bytes_of("{}"), 2, "echo", "b");
     if (rest.size > 0)
         rest = (cx_bytes){rest.data + 1, rest.size - 1};
     (void)!cx_batch_answer(&batch, rest, &err);

@@ -8,7 +8,7 @@
 
 static void add(cx_batch *batch, const char *line)
 {
-    cx_batch_add(batch, cx_bytes_of(line), "echo", "made-here");
+    cx_batch_add(batch, cx_bytes_of(line), batch->count + 1, "echo", "made-here");
 }
 
 static bool answer(cx_batch *batch, const char *text, cx_err *err)

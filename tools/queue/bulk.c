@@ -20,6 +20,7 @@ struct input {
     cx_buffer buffer;
     size_t from;     /* what lies before it was taken */
     size_t searched; /* bytes after `from` that hold no newline */
+    size_t lines;    /* taken so far, blank ones too */
     bool end;
     bool skipping; /* within a line that is too long */
 };
@@ -59,6 +60,7 @@ static void consume(struct input *input, size_t size)
     input->from += size;
     input->searched = 0;
     input->skipping = false;
+    input->lines++;
 }
 
 /* Reads once. With wait_ms 0 or more, *more is false when nothing came in that time. */
@@ -98,17 +100,18 @@ static bool is_blank(cx_bytes line)
     return true;
 }
 
-static void add_line(cx_batch *batch, enum found found, cx_bytes line, const char *receiver)
+static void add_line(cx_batch *batch, enum found found, cx_bytes line, size_t number,
+                     const char *receiver)
 {
     char ulid[CX_ULID_SIZE];
     cx_err error = {0};
 
     if (found == FOUND_TOO_LONG) {
-        cx_fail(&error, CX_TOO_LARGE, "a line of more than %d bytes", CX_BATCH_LINE_MAX);
-        cx_batch_add_error(batch, &error);
+        cx_fail(&error, CX_TOO_LARGE, "more than %d bytes", CX_BATCH_LINE_MAX);
+        cx_batch_add_error(batch, number, &error);
     } else if (!is_blank(line)) {
         cx_ulid(cx_wall_ms(), ulid);
-        cx_batch_add(batch, line, receiver, ulid);
+        cx_batch_add(batch, line, number, receiver, ulid);
     }
 }
 
@@ -123,7 +126,7 @@ static bool fill(struct input *input, cx_batch *batch, const char *receiver, cx_
         enum found found = find_line(input, &line, &size);
 
         if (found != FOUND_NONE) {
-            add_line(batch, found, line, receiver);
+            add_line(batch, found, line, input->lines + 1, receiver);
             consume(input, size);
             continue;
         }
@@ -154,11 +157,10 @@ static bool post(queue_scope *scope, cx_batch *batch, const queue_patience *pati
                          answer, err))
         return false;
     if (answer->status >= 400)
-        return cx_api_answer_json(answer, &ignored, err) ||
-               cx_wrap(err, "%s", cx_api_node_name(node));
+        return cx_api_answer_json(answer, &ignored, err) || cx_api_wrap(err, node);
     if (!cx_batch_answer(batch, cx_buffer_bytes(&answer->body), err)) {
         answer->status = 0; /* who answers nonsense has not answered */
-        return cx_wrap(err, "%s", cx_api_node_name(node));
+        return cx_api_wrap(err, node);
     }
     return true;
 }

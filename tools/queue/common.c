@@ -4,7 +4,13 @@
 #include "base/time.h"
 #include "queue.h"
 
-enum { PAUSE_MS = 100, PAUSE_MS_MAX = 2000, PATIENCE_MS = 30000 };
+enum {
+    PAUSE_MS = 100,
+    PAUSE_MS_MAX = 2000,
+    PATIENCE_MS = 30000,
+    SILENCE_MS = 1000, /* a wait that is longer is told */
+    REMARK_MS = 5000,
+};
 
 bool queue_open(const cx_run *run, const cx_target *target, bool from_stdin, queue_scope *scope,
                 cx_err *err)
@@ -41,6 +47,8 @@ bool queue_check_message_id(const char *id, cx_err *err)
 queue_patience queue_patience_start(const cx_run *run)
 {
     return (queue_patience){
+        .run = run,
+        .remark_ms = cx_now_ms() + SILENCE_MS,
         .deadline_ms = cx_now_ms() + cx_timeout_or(run, PATIENCE_MS),
         .through_outage = run->timeout_ms > 0,
         .pause_ms = PAUSE_MS,
@@ -72,5 +80,10 @@ bool queue_wait_retry(queue_patience *patience, int64_t retry_after_ms, cx_err *
         patience->pause_ms * 2 < PAUSE_MS_MAX ? patience->pause_ms * 2 : PAUSE_MS_MAX;
     if (pause_ms >= left_ms)
         return false;
+    if (cx_now_ms() + pause_ms >= patience->remark_ms) {
+        cx_remark(patience->run, "waiting, %.0f s at most: %s", (double)left_ms / 1000.0,
+                  err->message);
+        patience->remark_ms = cx_now_ms() + REMARK_MS;
+    }
     return cx_api_pause(pause_ms, err);
 }

@@ -27,6 +27,8 @@ CX_MUST_CHECK bool queue_check_message_id(const char *id, cx_err *err);
 /* ---- how often and how long sending tries again */
 
 typedef struct queue_patience {
+    const cx_run *run; /* whose remarks tell a person whom we wait for */
+    int64_t remark_ms; /* the next one's time */
     int64_t deadline_ms;
     bool through_outage; /* a node that can't be reached is tried again too */
     int64_t pause_ms;    /* the next one; doubles */
@@ -36,8 +38,8 @@ queue_patience queue_patience_start(const cx_run *run);
 /* Whether this answer (or, with status 0, this failure) is worth another try. */
 bool queue_may_retry(const queue_patience *patience, const cx_api_answer *answer,
                      const cx_err *error);
-/* Waits as the node asked or for the next pause; false with *err as it was when that would pass the
- * deadline, false with INTERRUPTED when a signal came. */
+/* Waits as the node asked or for the next pause, and after a while says why (*err); false with *err as it was
+ * when that would pass the deadline, false with INTERRUPTED when a signal came. */
 bool queue_wait_retry(queue_patience *patience, int64_t retry_after_ms, cx_err *err);
 
 /* NDJSON on stdin, results on stdout. */

@@ -85,7 +85,7 @@ static bool post(queue_scope *scope, const char *path, cx_bytes body, int64_t ti
                         &answer, err)) {
         if (cx_api_answer_json(&answer, result, err))
             return true;
-        cx_wrap(err, "%s", cx_api_node_name(node));
+        cx_api_wrap(err, node);
     }
     *answered = answer.status != 0;
     *again = queue_may_retry(patience, &answer, err);
@@ -113,7 +113,8 @@ static bool send_until(queue_scope *scope, queue_patience *patience, const json_
             return true;
     } while (again && queue_wait_retry(patience, retry_after_ms, err));
 
-    if (!answered && err->code != CX_INTERRUPTED && cx_code_status(err->code) != EX_DATAERR &&
+    /* Interrupted, the last try may have arrived, whatever was answered to the ones before. */
+    if ((!answered || err->code == CX_INTERRUPTED) && cx_code_status(err->code) != EX_DATAERR &&
         cx_code_status(err->code) != EX_NOPERM)
         cx_hint(err, "not acknowledged; safe to send again with --id %s",
                 cx_json_text_or_empty(message, "message_id"));
