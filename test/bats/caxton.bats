@@ -62,6 +62,31 @@ log_has() {
     assert_error usage
 }
 
+@test "half a command lists what may follow, a mistyped word the nearest one" {
+    run caxton queue --help
+    assert_success
+    assert_output --partial "queue stats"
+    assert_output --partial "queue drain"
+    refute_output --partial "cluster members"
+
+    local words message hint
+    while IFS='|' read -r words message hint; do
+        # shellcheck disable=SC2086 # words
+        run --separate-stderr caxton $words
+        assert_error usage
+        [[ $(jq -r .error.message <<<"$stderr") == *"$message"* ]] || fail "$words: $stderr"
+        [[ $(jq -r .error.hint <<<"$stderr") == *"$hint"* ]] || fail "$words: $stderr"
+    done <<'END'
+cluster|'cluster' alone|events, members, ping
+cluster upgrade|'cluster upgrade' alone|one of rollback, start, status
+cluster upgrade stort --to 2|cluster upgrade stort|did you mean 'cluster upgrade start'?
+clustr members|clustr|did you mean 'cluster'?
+cluster membres --json|cluster membres|did you mean 'cluster members'?
+xyzzy plugh|xyzzy|one of agents, backup, cluster
+cluster --json|'cluster' alone|members
+END
+}
+
 @test "server start: runs agent and node with the same configuration, and joins every address" {
     start_stand_ins 0 --join a.example:7946,b.example:7946
 
