@@ -183,6 +183,23 @@ accused() {
     assert_error usage
 }
 
+@test "heal: who may not heal is told so; a time-out may begin with a zero" {
+    mkdir "$CX_CLUSTER_DIR"
+    jq -nc --arg base "$CX_NETWORK" '{base: $base, cluster: "local"}' >"$CX_CLUSTER_DIR/cluster.json"
+    local user=()
+    if ((EUID == 0)); then
+        run --separate-stderr local-cluster heal --timeout 09
+        assert_success
+        assert_json .changed false
+        chown -R 65534 "$CX_CLUSTER_DIR"
+        chmod a+x "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test"
+        user=(setpriv --reuid 65534 --clear-groups)
+    fi
+    run --separate-stderr "${user[@]}" "$(type -P local-cluster)" heal --timeout 09
+    assert_error permission
+    rm -r "$CX_CLUSTER_DIR"
+}
+
 @test "up: another program on the port is named instead of a daemon that fails" {
     start_daemon other python3 -c '
 import socket, sys, time
