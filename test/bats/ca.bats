@@ -219,6 +219,19 @@ mode_of() {
     assert_json .valid true
 }
 
+@test "verify: the CA's own certificate is told for what it is" {
+    new_ca
+    issue_node node-1 out
+    run --separate-stderr cx-ca verify --ca-dir ca --cert ca/ca.crt
+    assert_failure 1
+    validate_schema cx-ca-verify
+    assert_json '[.valid, .kind, .uri]' '[false,"ca",null]'
+    [[ $(jq -r .reason <<<"$output") == *"CA of cluster"* ]]
+    run --separate-stderr cx-ca verify --ca-dir ca --cert out/node.crt
+    validate_schema cx-ca-verify
+    assert_json .kind node
+}
+
 @test "issue: another's certificate, or another CA's, is not overwritten unasked" {
     new_ca
     issue_node node-1 out

@@ -86,9 +86,19 @@ static bool judge(const cx_run *run, const struct verify_options *option, const 
                   X509 *cert, cx_err *verdict, cx_err *err)
 {
     CX_AUTO(cx_key_free) EVP_PKEY *key = NULL;
+    char cluster[CX_ID_SIZE];
+    cx_err is_none;
     bool revoked;
 
     *verdict = (cx_err){0};
+    if (cx_cert_cluster(cert, cluster, &is_none)) {
+        cx_fail(
+            verdict, CX_CERT_INVALID,
+            "this is the certificate of the CA of cluster %s, which signs others; a node's or a "
+            "person's is wanted",
+            cluster);
+        return true;
+    }
     if (!check_record(run, option, cert, &revoked, err) ||
         (option->key != NULL && !cx_key_read(option->key, NULL, &key, err)))
         return false;
@@ -98,6 +108,19 @@ static bool judge(const cx_run *run, const struct verify_options *option, const 
     if (revoked)
         cx_fail(verdict, CX_REVOKED, "certificate is revoked in the CA's record");
     return true;
+}
+
+static json_t *kind_json(X509 *cert)
+{
+    char cluster[CX_ID_SIZE];
+    cx_identity identity;
+    cx_err unused;
+
+    if (cx_cert_cluster(cert, cluster, &unused))
+        return json_string("ca");
+    if (!cx_cert_identity(cert, &identity, &unused))
+        return json_null();
+    return json_string(identity.kind == CX_IDENTITY_NODE ? "node" : "operator");
 }
 
 static json_t *describe(const cx_trust *trust, X509 *cert, const cx_err *verdict)
@@ -113,6 +136,7 @@ static json_t *describe(const cx_trust *trust, X509 *cert, const cx_err *verdict
 
     cx_cert_serial(cert, serial);
     json_object_set_new(document, "serial", json_string(serial));
+    json_object_set_new(document, "kind", kind_json(cert));
     if (cx_cert_identity(cert, &identity, &unused)) {
         cx_identity_uri(&identity, uri);
         json_object_set_new(document, "uri", json_string(uri));
