@@ -16,6 +16,7 @@
 enum {
     SKEW_MS = 5000, /* a Date header has whole seconds and the way takes time: below it is noise */
     PARALLEL_MAX = 64,
+    QUESTIONS_PARALLEL_MAX = 256, /* a node that hangs holds as many as it is asked questions */
     RETRY_AFTER_MAX_SECONDS = 3600,
 };
 
@@ -214,6 +215,46 @@ static void on_errand(cx_http_answer *got, void *arg)
     cx_free(&errand);
 }
 
+/* ---- many calls at once */
+
+/* answers[i].status is 0 where errors[i] says why no answer came. */
+static bool ask_all(cx_api *api, const char *method, cx_bytes body,
+                    const cx_api_question *questions, size_t count, size_t parallel_max,
+                    int64_t timeout_ms, cx_api_answer *answers, cx_err *errors, cx_err *err)
+{
+    CX_AUTO(cx_free) struct call *calls = cx_alloc(count, sizeof *calls);
+    CX_AUTO(cx_free) cx_http_request *requests = cx_alloc(count, sizeof *requests);
+    CX_AUTO(cx_free) cx_http_answer *got = cx_alloc(count, sizeof *got);
+    CX_AUTO(cx_free) size_t *question_of = cx_alloc(count, sizeof *question_of);
+    size_t asked = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        answers[i] = (cx_api_answer){0};
+        if (!has_address(questions[i].node, &errors[i]))
+            continue;
+        prepare(api, questions[i].node, method, questions[i].path,
+                body.size > 0 ? "application/json" : NULL, body, timeout_ms, &calls[asked]);
+        requests[asked] = calls[asked].request;
+        question_of[asked++] = i;
+    }
+
+    bool done = asked == 0 || cx_http_do_all(api->http, requests, asked, parallel_max, got, err);
+
+    for (size_t i = 0; i < asked; i++) {
+        size_t at = question_of[i];
+
+        if (got[i].status == 0) {
+            explain(api, questions[at].node, &calls[i].peer, &got[i].error, &errors[at]);
+        } else {
+            measure_skew(api, got[i].peer_date_ms);
+            take_answer(&got[i], &answers[at]);
+        }
+        cx_http_answer_free(&got[i]);
+        call_free(&calls[i]);
+    }
+    return done;
+}
+
 /* ---- public */
 
 bool cx_api_open(const cx_config *config, cx_api **api, cx_err *err)
@@ -342,41 +383,28 @@ bool cx_api_call_all(cx_api *api, const cx_api_nodes *nodes, const char *method,
                      cx_err *err)
 {
     CX_AUTO(cx_free) char *text = body != NULL ? cx_json_line(body) : NULL;
-    CX_AUTO(cx_free) struct call *calls = cx_alloc(nodes->count, sizeof *calls);
-    CX_AUTO(cx_free) cx_http_request *requests = cx_alloc(nodes->count, sizeof *requests);
-    CX_AUTO(cx_free) cx_http_answer *got = cx_alloc(nodes->count, sizeof *got);
-    CX_AUTO(cx_free) size_t *node_of = cx_alloc(nodes->count, sizeof *node_of);
-    size_t count = 0;
+    CX_AUTO(cx_free) cx_api_question *questions = cx_alloc(nodes->count, sizeof *questions);
+    CX_AUTO(cx_free) cx_api_answer *got = cx_alloc(nodes->count, sizeof *got);
+    bool done;
 
+    for (size_t i = 0; i < nodes->count; i++)
+        questions[i] = (cx_api_question){&nodes->items[i], path};
+    done = ask_all(api, method, text != NULL ? cx_bytes_of(text) : (cx_bytes){0}, questions,
+                   nodes->count, PARALLEL_MAX, timeout_ms, got, errors, err);
     for (size_t i = 0; i < nodes->count; i++) {
         answers[i] = NULL;
-        if (!has_address(&nodes->items[i], &errors[i]))
-            continue;
-        prepare(api, &nodes->items[i], method, path, body != NULL ? "application/json" : NULL,
-                text != NULL ? cx_bytes_of(text) : (cx_bytes){0}, timeout_ms, &calls[count]);
-        requests[count] = calls[count].request;
-        node_of[count++] = i;
-    }
-
-    bool done = count == 0 || cx_http_do_all(api->http, requests, count, PARALLEL_MAX, got, err);
-
-    for (size_t i = 0; i < count; i++) {
-        const cx_api_node *node = &nodes->items[node_of[i]];
-        cx_err *error = &errors[node_of[i]];
-        CX_AUTO(cx_api_answer_free) cx_api_answer raw = {0};
-
-        if (got[i].status == 0) {
-            explain(api, node, &calls[i].peer, &got[i].error, error);
-        } else {
-            measure_skew(api, got[i].peer_date_ms);
-            take_answer(&got[i], &raw);
-            if (!cx_api_answer_json(&raw, &answers[node_of[i]], error))
-                cx_api_wrap(error, node);
-        }
-        cx_http_answer_free(&got[i]);
-        call_free(&calls[i]);
+        if (got[i].status != 0 && !cx_api_answer_json(&got[i], &answers[i], &errors[i]))
+            cx_api_wrap(&errors[i], &nodes->items[i]);
+        cx_api_answer_free(&got[i]);
     }
     return done;
+}
+
+bool cx_api_ask_all(cx_api *api, const cx_api_question *questions, size_t count, int64_t timeout_ms,
+                    cx_api_answer *answers, cx_err *errors, cx_err *err)
+{
+    return ask_all(api, "GET", (cx_bytes){0}, questions, count, QUESTIONS_PARALLEL_MAX, timeout_ms,
+                   answers, errors, err);
 }
 
 void cx_api_call_on(cx_api *api, cx_http_loop *http, const cx_api_node *node, const char *method,
@@ -404,6 +432,18 @@ bool cx_api_pause(int64_t ms, cx_err *err)
     if (!cx_interrupted())
         (void)poll(NULL, 0, ms <= 0 ? 0 : ms < INT_MAX ? (int)ms : INT_MAX);
     return !cx_interrupted() || cx_fail(err, CX_INTERRUPTED, "interrupted");
+}
+
+bool cx_api_check_message_id(const char *id, cx_err *err)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
+    size_t size = strlen(id);
+
+    if (size == 0 || size > CX_API_MESSAGE_ID_MAX || strspn(id, allowed) != size || id[0] == '.')
+        return cx_fail(err, CX_INVALID, "message id: 1 to %d of A-Z a-z 0-9 . _ : -",
+                       CX_API_MESSAGE_ID_MAX);
+    return true;
 }
 
 int64_t cx_api_skew_ms(const cx_api *api)

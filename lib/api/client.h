@@ -98,6 +98,16 @@ CX_MUST_CHECK bool cx_api_answer_json(const cx_api_answer *answer, json_t **docu
 CX_MUST_CHECK bool cx_api_call_all(cx_api *api, const cx_api_nodes *nodes, const char *method,
                                    const char *path, const json_t *body, int64_t timeout_ms,
                                    json_t **answers, cx_err *errors, cx_err *err);
+/* Different questions (GET) to many nodes in parallel: answers[i], as it came, of questions[i]; its
+ * status is 0 where errors[i] says why there is none. A node that hangs delays no other. False only
+ * when it was interrupted; answers are the caller's to free in any case. */
+typedef struct cx_api_question {
+    const cx_api_node *node;
+    const char *path;
+} cx_api_question;
+CX_MUST_CHECK bool cx_api_ask_all(cx_api *api, const cx_api_question *questions, size_t count,
+                                  int64_t timeout_ms, cx_api_answer *answers, cx_err *errors,
+                                  cx_err *err);
 /* One call on a loop: `done` gets the answer (which it may take) or the error, called once, from the
  * loop (at once when the node has no address). The client outlives the
  * http loop; closing that tells INTERRUPTED. */
@@ -108,5 +118,8 @@ void cx_api_call_on(cx_api *api, struct cx_http_loop *http, const cx_api_node *n
                     cx_api_done *done, void *arg);
 /* Waits between two looks at something that changes; INTERRUPTED when a signal came. */
 CX_MUST_CHECK bool cx_api_pause(int64_t ms, cx_err *err);
+/* Message ids are sender's choice: 1 to 128 of A-Z a-z 0-9 . _ : -, so they fit a path. */
+enum { CX_API_MESSAGE_ID_MAX = 128 };
+CX_MUST_CHECK bool cx_api_check_message_id(const char *id, cx_err *err);
 /* Clock skew of the last node that answered: its clock minus ours, rounded to seconds. */
 int64_t cx_api_skew_ms(const cx_api *api);

@@ -107,3 +107,32 @@ audited() {
 logged() {
     jq -Rne "[inputs | fromjson? | select($2)] | length > 0" "$BATS_TEST_TMPDIR/$1.log" >/dev/null
 }
+
+# nodes_up NUMBER…: nodes that see each other, each with a stand-in for its gossip agent.
+nodes_up() {
+    local number
+    for number; do
+        write_node "$number"
+        with_gossip "$number"
+        start_node "$number"
+    done
+    for number; do
+        NODE=$number wait_until 10 sees_alive $#
+    done
+}
+
+sees_alive() {
+    figure_is /api/v1/debug/state '[.peers[] | select(.alive)] | length' $(($1 - 1))
+}
+
+# gossip_status NODE STATUS: what all agents say of a node from now on.
+gossip_status() {
+    local file=$BATS_TEST_TMPDIR/gossip/$1.json
+    jq --arg status "$2" '.status = $status' "$file" >"$file.new"
+    mv "$file.new" "$file"
+}
+
+# on NUMBER CMD…: with the functions here meaning that node.
+on() {
+    NODE=$1 "${@:2}"
+}

@@ -9,36 +9,8 @@ setup_file() {
     make_pki
 }
 
-# up NUMBER…: nodes that see each other.
-up() {
-    local number
-    for number; do
-        write_node "$number"
-        with_gossip "$number"
-        start_node "$number"
-    done
-    for number; do
-        NODE=$number wait_until 10 sees_alive $#
-    done
-}
-
-sees_alive() {
-    figure_is /api/v1/debug/state '[.peers[] | select(.alive)] | length' $(($1 - 1))
-}
-
-# gossip_status NODE STATUS: what all agents say of a node from now on.
-gossip_status() {
-    local file=$BATS_TEST_TMPDIR/gossip/$1.json
-    jq --arg status "$2" '.status = $status' "$file" >"$file.new"
-    mv "$file.new" "$file"
-}
-
-on() {
-    NODE=$1 "${@:2}"
-}
-
 @test "a message reaches its agent from every node, and is known by its id there" {
-    up 1 2 3
+    nodes_up 1 2 3
     on 2 deploy counter
     for number in 1 2 3; do
         run on $number send_message '{"receiver":"counter","message_id":"m-'$number'"}' 10s
@@ -53,7 +25,7 @@ on() {
 }
 
 @test "an agent that was deployed a moment ago is found, one that was removed is not" {
-    up 1 2
+    nodes_up 1 2
     on 2 deploy echo
     run on 1 send_message '{"receiver":"echo","content":1}' 10s
     assert_json .reply 1
@@ -66,7 +38,7 @@ on() {
 }
 
 @test "many lines for agents of several nodes are answered in order" {
-    up 1 2 3
+    nodes_up 1 2 3
     on 1 deploy a '{"command":["counter"]}'
     on 2 deploy b '{"command":["counter"]}'
     on 3 deploy c '{"command":["counter"]}'
@@ -83,7 +55,7 @@ on() {
 }
 
 @test "a capability is found on any node, and a conversation stays with its agent" {
-    up 1 2 3
+    nodes_up 1 2 3
     on 2 deploy a '{"command":["counter"],"capabilities":["count"]}'
     on 3 deploy b '{"command":["counter"],"capabilities":["count"]}'
     wait_until 10 figure_is /api/v1/debug/state '[.peers[].agents] | add' 2
@@ -100,7 +72,7 @@ on() {
 }
 
 @test "the host is away: 503, and an agent's message waits for it" {
-    up 1 2
+    nodes_up 1 2
     on 1 deploy echo
     on 2 deploy counter
     wait_until 10 figure_is /api/v1/debug/state '.peers[0].agents' 1
@@ -159,7 +131,7 @@ on() {
 }
 
 @test "a peer's word is not passed on: forwarded messages are for agents of ours" {
-    up 1 2 3
+    nodes_up 1 2 3
     on 3 deploy echo
     wait_until 10 figure_is /api/v1/debug/state '[.peers[].agents] | add' 1
     run on 1 api node-2 POST /api/v1/messages --data '{"receiver":"echo"}'
@@ -169,7 +141,7 @@ on() {
 }
 
 @test "the gossip agent comes and goes, the node stays" {
-    up 1 2
+    nodes_up 1 2
     run on 1 api vic GET /api/v1/cluster
     assert_json '[.count, .status.partition] | @csv' '2,"majority"'
     stop_daemon gossip-1 KILL

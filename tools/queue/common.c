@@ -32,18 +32,6 @@ bool queue_dash(const cx_run *run)
     return run->arg_count > 0 && strcmp(run->args[run->arg_count - 1], "-") == 0;
 }
 
-bool queue_check_message_id(const char *id, cx_err *err)
-{
-    static const char allowed[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
-    size_t size = strlen(id);
-
-    if (size == 0 || size > QUEUE_MESSAGE_ID_MAX || strspn(id, allowed) != size || id[0] == '.')
-        return cx_fail(err, CX_INVALID, "message id: 1 to %d of A-Z a-z 0-9 . _ : -",
-                       QUEUE_MESSAGE_ID_MAX);
-    return true;
-}
-
 queue_patience queue_patience_start(const cx_run *run)
 {
     return (queue_patience){

@@ -43,7 +43,7 @@ static bool list(cx_run *run, const void *parsed, cx_err *err)
     CX_AUTO(cx_json_free) json_t *document = NULL;
     CX_AUTO(cx_buffer_free) cx_buffer path = {0};
 
-    if ((option->conversation != NULL && !queue_check_message_id(option->conversation, err)) ||
+    if ((option->conversation != NULL && !cx_api_check_message_id(option->conversation, err)) ||
         (option->agent != NULL && !cx_check_id("agent", option->agent, err)) ||
         !queue_open(run, &option->target, queue_dash(run), &scope, err))
         return false;

@@ -42,7 +42,7 @@ static void retry_one(cx_run *run, queue_scope *scope, const cx_api_node *node, 
     bool changed = false;
     cx_err error = {0};
 
-    if (!queue_check_message_id(id, &error) ||
+    if (!cx_api_check_message_id(id, &error) ||
         !cx_api_call(scope->api, node, run->dry_run ? "GET" : "POST", path, NULL, scope->timeout_ms,
                      &answer, &error) ||
         !cx_json_get_bool(answer, "answer", "changed", &changed, &error)) {

@@ -16,7 +16,7 @@ static bool show(cx_run *run, const void *parsed, cx_err *err)
     CX_AUTO(cx_gathered_free) cx_gathered gathered = {0};
     CX_AUTO(cx_free) char *path = NULL;
 
-    if (!queue_check_message_id(run->args[0], err) ||
+    if (!cx_api_check_message_id(run->args[0], err) ||
         !queue_open(run, &option->target, false, &scope, err))
         return false;
     path = cx_format("/api/v1/messages/%s", run->args[0]);

@@ -7,8 +7,6 @@
 extern const cx_command queue_send, queue_stats, queue_drain, queue_messages_stats,
     queue_messages_list, queue_messages_show, queue_messages_retry;
 
-enum { QUEUE_MESSAGE_ID_MAX = 128 };
-
 typedef struct queue_scope {
     cx_config *config;
     cx_api *api;
@@ -21,8 +19,6 @@ CX_MUST_CHECK bool queue_open(const cx_run *run, const cx_target *target, bool f
 void queue_close(queue_scope *scope);
 /* True when the last argument is `-`: nodes on stdin. */
 bool queue_dash(const cx_run *run);
-/* Message ids are sender's choice: 1 to 128 of A-Z a-z 0-9 . _ : -, so they fit a path. */
-CX_MUST_CHECK bool queue_check_message_id(const char *id, cx_err *err);
 
 /* ---- how often and how long sending tries again */
 

@@ -133,7 +133,7 @@ static bool send_one(cx_run *run, queue_scope *scope, const struct send_options 
     if (option->to == NULL)
         return cx_fail(err, CX_USAGE, "--to AGENT is missing") ||
                cx_hint(err, "`-` sends messages from stdin, one a line");
-    if (option->id != NULL && !queue_check_message_id(option->id, err))
+    if (option->id != NULL && !cx_api_check_message_id(option->id, err))
         return cx_wrap(err, "--id");
     if (!make_message(option, option->id != NULL ? option->id : ulid, &message, err))
         return false;
