@@ -255,7 +255,7 @@ crash_at_every_step() {
             # ptrace itself.
             crash=(strace -f -qq -o "$trace" -e trace="?$call"
                 -e inject="?$call:signal=SIGKILL:when=$number"
-                -E "ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}")
+                -E "ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0")
             "$run" >"$BATS_TEST_TMPDIR/.crash-output" 2>&1 || true
             crash=()
             grep -q 'killed by SIGKILL' "$trace" || break
