@@ -33,6 +33,8 @@ typedef struct cx_http_request {
 
 typedef struct cx_http_answer {
     int status; /* 0 when there was no answer: error says why */
+    bool sent;  /* some of the request left this host: without an answer nobody knows what the peer
+                   did with it */
     cx_buffer body;
     cx_buffer headers; /* raw header lines */
     double seconds;

@@ -257,6 +257,7 @@ void cx_http_loop_close(cx_http_loop **owner)
     event_free(http->kick);
     while ((errand = TAILQ_FIRST(&left))) {
         TAILQ_REMOVE(&left, errand, link);
+        errand->answer.sent = true; /* perhaps */
         cx_fail(&errand->answer.error, CX_INTERRUPTED, "%s: given up", errand->request.url);
         tell(errand);
     }

@@ -341,8 +341,11 @@ void cx_transfer_finish(cx_transfer *transfer, CURLcode result)
     cx_http_answer *answer = transfer->answer;
     CX_AUTO(cx_free) char *date = NULL;
     long status = 0;
+    long sent = 0;
     curl_off_t total_us = 0;
 
+    curl_easy_getinfo(transfer->handle, CURLINFO_REQUEST_SIZE, &sent);
+    answer->sent = sent > 0;
     curl_easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &total_us);
     answer->seconds = (double)total_us / 1e6;

@@ -191,6 +191,11 @@ int64_t cx_now_ms(void)
     return clock_ms(CLOCK_MONOTONIC);
 }
 
+int64_t cx_boot_ms(void)
+{
+    return clock_ms(CLOCK_BOOTTIME);
+}
+
 int64_t cx_now_us(void)
 {
     struct timespec now = {0};

@@ -7,6 +7,7 @@
 enum { CX_TIME_TEXT_SIZE = 32 };
 
 int64_t cx_now_ms(void);  /* monotonic; for deadlines and intervals */
+int64_t cx_boot_ms(void); /* monotonic, the time asleep too: for what others count on */
 int64_t cx_now_us(void);  /* the same clock in microseconds; for round trips */
 int64_t cx_wall_ms(void); /* milliseconds since 1970, UTC */
 

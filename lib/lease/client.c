@@ -65,14 +65,6 @@ struct message {
     unsigned round;
 };
 
-static int64_t clock_ms(void)
-{
-    struct timespec now = {0};
-
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (int64_t)now.tv_sec * MS_PER_SECOND + now.tv_nsec / 1000000;
-}
-
 /* ---- what granters say */
 
 static const json_t *holder_of(const json_t *answer)
@@ -227,7 +219,7 @@ static void start_round(cx_lease_client *client)
 {
     CX_AUTO(cx_json_free) json_t *body = NULL;
 
-    client->tried_fence = cx_claim_begin(&client->claim, clock_ms());
+    client->tried_fence = cx_claim_begin(&client->claim, cx_boot_ms());
     client->round++;
     client->round_open = true;
     body = claim_body(client, client->tried_fence);
@@ -265,7 +257,7 @@ static bool fail_lost(const cx_lease_client *client, cx_err *err)
 
 static int64_t stop_within_ms(const cx_lease_client *client)
 {
-    int64_t left_ms = client->claim.valid_until_ms - clock_ms();
+    int64_t left_ms = client->claim.valid_until_ms - cx_boot_ms();
 
     if (left_ms < STOP_MIN_MS)
         return STOP_MIN_MS;
@@ -284,7 +276,7 @@ static void lose(cx_lease_client *client)
 static void step(cx_lease_client *client)
 {
     client->verdict =
-        cx_claim_judge(&client->claim, client->votes, client->nodes.count, clock_ms());
+        cx_claim_judge(&client->claim, client->votes, client->nodes.count, cx_boot_ms());
     client->round_open = client->verdict.kind == CX_CLAIM_WAIT;
     set_wake(client, client->verdict.wake_at_ms);
     switch (client->verdict.kind) {
@@ -350,7 +342,7 @@ static bool run_until(cx_lease_client *client, bool (*holds)(const cx_lease_clie
     bool interrupted = false;
 
     event_add(client->tick, &tick);
-    while (!holds(client) && clock_ms() < until_ms && !interrupted) {
+    while (!holds(client) && cx_boot_ms() < until_ms && !interrupted) {
         event_base_loop(client->loop, EVLOOP_ONCE);
         interrupted = cx_interrupted();
     }
@@ -363,15 +355,15 @@ static bool run_until(cx_lease_client *client, bool (*holds)(const cx_lease_clie
 static void wait_given_back(cx_lease_client *client, int64_t wait_ms)
 {
     struct timeval tick = {0, TICK_MS * 1000};
-    int64_t until_ms = clock_ms() + wait_ms;
+    int64_t until_ms = cx_boot_ms() + wait_ms;
     bool enough = false;
 
     event_add(client->tick, &tick);
-    while (client->giving_back > 0 && clock_ms() < until_ms) {
+    while (client->giving_back > 0 && cx_boot_ms() < until_ms) {
         event_base_loop(client->loop, EVLOOP_ONCE);
         if (!enough && (int64_t)client->given_back >= cx_claim_majority(&client->claim)) {
             enough = true;
-            until_ms = clock_ms() + CX_CLAIM_STRAGGLERS_MS;
+            until_ms = cx_boot_ms() + CX_CLAIM_STRAGGLERS_MS;
         }
     }
     event_del(client->tick);
@@ -460,7 +452,7 @@ struct waiting {
 
 static void tell(struct waiting *waiting, const cx_err *why)
 {
-    int64_t now_ms = clock_ms();
+    int64_t now_ms = cx_boot_ms();
 
     if (waiting->remark == NULL ||
         (strcmp(waiting->last, why->message) == 0 && now_ms - waiting->told_ms < REMARK_MS))
@@ -589,7 +581,7 @@ bool cx_lease_acquire(cx_lease_client *client, int64_t wait_ms, cx_lease_remark 
                       cx_err *err)
 {
     struct waiting waiting = {.remark = remark, .arg = arg};
-    int64_t started_ms = clock_ms();
+    int64_t started_ms = cx_boot_ms();
     int64_t deadline_ms = started_ms + wait_ms;
     int64_t last_ms =
         deadline_ms > started_ms + SPLIT_PATIENCE_MS ? deadline_ms : started_ms + SPLIT_PATIENCE_MS;
@@ -602,7 +594,7 @@ bool cx_lease_acquire(cx_lease_client *client, int64_t wait_ms, cx_lease_remark 
         if (client->verdict.kind == CX_CLAIM_HELD)
             return true;
         fail_verdict(client, err);
-        if (clock_ms() >= (client->verdict.kind == CX_CLAIM_SPLIT ? last_ms : deadline_ms) ||
+        if (cx_boot_ms() >= (client->verdict.kind == CX_CLAIM_SPLIT ? last_ms : deadline_ms) ||
             is_permanent(err->code))
             break;
         tell(&waiting, err);
@@ -630,7 +622,7 @@ int64_t cx_lease_fence(const cx_lease_client *client)
 
 int64_t cx_lease_valid_ms(const cx_lease_client *client)
 {
-    int64_t left_ms = client->claim.valid_until_ms - clock_ms();
+    int64_t left_ms = client->claim.valid_until_ms - cx_boot_ms();
 
     return client->claim.phase == CX_CLAIM_HOLDING && left_ms > 0 ? left_ms : 0;
 }
@@ -662,7 +654,7 @@ bool cx_lease_tend(cx_lease_client *client, cx_err *err)
     int64_t patience_ms = cx_claim_patience_ms(&client->claim);
 
     event_base_loop(client->loop, EVLOOP_NONBLOCK);
-    if (!run_until(client, is_between_rounds, clock_ms() + patience_ms, err))
+    if (!run_until(client, is_between_rounds, cx_boot_ms() + patience_ms, err))
         return false;
     if (client->lost) {
         *err = client->lost_why;

@@ -75,7 +75,8 @@ static void another_cluster_may_nothing(void **state)
 /* Leases write their own lines: only a new holder is news, a renewal is not. */
 static bool audits_itself(const node_route *route)
 {
-    return route->action == NODE_POST_LEASE || route->action == NODE_DELETE_LEASE;
+    return route->action == NODE_POST_LEASE || route->action == NODE_DELETE_LEASE ||
+           route->action == NODE_POST_CLAIMS;
 }
 
 static void a_change_has_a_word_for_the_audit_log(void **state)

@@ -1,6 +1,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -222,6 +223,34 @@ static void a_forwarded_message_is_read_by_the_peer_with_its_hops(void **state)
                         "forwarded");
 }
 
+static void one_that_moves_often_keeps_its_origin_and_is_still_read(void **state)
+{
+    CX_AUTO(node_message_free) node_message message = {0};
+    CX_AUTO(cx_json_free) json_t *json = json_of("{\"receiver\":\"a\",\"message_id\":\"m\"}");
+    CX_AUTO(cx_json_free) json_t *hops = NULL;
+    cx_err err;
+
+    (void)state;
+    assert_true(node_message_parse(json, "operator/al", false, &message, &err));
+    for (int i = 0; i < 10; i++) {
+        CX_AUTO(cx_buffer_free) cx_buffer line = {0};
+        CX_AUTO(cx_json_free) json_t *sent = NULL;
+        char node[16];
+
+        snprintf(node, sizeof node, "node-%d", i);
+        message.accepted_at_ms = 1000 * (i + 1);
+        node_message_forward(&message, "a", node, 1000 * (i + 1) + 1, &line);
+        node_message_free(&message);
+        sent = json_loadb((const char *)line.data, line.size, 0, NULL);
+        if (!node_message_parse(sent, "node/x", true, &message, &err))
+            fail_msg("%s: %s", node, err.message);
+    }
+    hops = json_loads(message.hops, 0, NULL);
+    assert_int_equal(json_array_size(hops), NODE_HOPS_MAX);
+    assert_string_equal(cx_json_text_or_empty(json_array_get(hops, 0), "node_id"), "node-0");
+    assert_string_equal(cx_json_text_or_empty(json_array_get(hops, 7), "node_id"), "node-9");
+}
+
 static void hops_of_a_peer_are_checked_too(void **state)
 {
     static const char *const rows[] = {
@@ -296,6 +325,7 @@ int main(void)
         cmocka_unit_test(content_over_its_limit_is_too_large),
         cmocka_unit_test(a_delivered_line_is_what_agents_expect),
         cmocka_unit_test(a_forwarded_message_is_read_by_the_peer_with_its_hops),
+        cmocka_unit_test(one_that_moves_often_keeps_its_origin_and_is_still_read),
         cmocka_unit_test(hops_of_a_peer_are_checked_too),
         cmocka_unit_test(an_agents_lines_are_replies_or_messages),
     };

@@ -367,6 +367,111 @@ static void dropped_and_moved_messages_leave_their_lane(void **state)
     assert_false(node_queue_is_empty(w->queue, "x"));
 }
 
+/* One message from a node, for this lane. */
+static void accept_from(world *w, const char *node, const char *lane, const char *id)
+{
+    node_message *message = cx_alloc(1, sizeof *message);
+
+    forget(w);
+    *message = (node_message){.id = cx_strdup(id),
+                              .lane = cx_strdup(lane),
+                              .receiver = cx_strdup(lane),
+                              .sender = cx_strdup("test"),
+                              .performative = cx_strdup("request"),
+                              .content = cx_strdup("1"),
+                              .node = cx_strdup(node),
+                              .accepted_at_ms = cx_wall_ms()};
+    node_queue_accept(w->queue, message, 1, on_accepted, w);
+    wait_for(w, w->answers + 1);
+}
+
+/* Sends what waits in `to:x` to a node. */
+static void give_away(world *w, const char *id, const char *node)
+{
+    take(w, "to:x", 1);
+    assert_string_equal(w->taken[0].id, id);
+    node_queue_aim(w->queue, &id, 1, node, on_changed, w);
+    wait_for(w, w->answers + 1);
+    node_queue_finish(
+        w->queue, &(node_outcome){.id = id, .lane = "to:x", .state = NODE_DONE, .forwarded = true},
+        on_changed, w);
+    wait_for(w, w->answers + 1);
+}
+
+static void what_is_handed_over_keeps_its_order_and_is_counted_when_it_is_there(void **state)
+{
+    world *w = *state;
+
+    accept_messages(w, "x", "a", 2);
+    accept_messages(w, "to:x", "own", 1); /* an agent here sends to x, which has moved */
+    accept_messages(w, "x", "b", 1);
+    take(w, "x", 1);
+    node_queue_hand_over(w->queue, "x", "to:x", on_changed, w);
+    wait_for(w, w->answers + 1);
+    assert_true(w->changed);
+    expect_counts(w, "x", 0, 1, 0, 0); /* what is in flight stays */
+    expect_counts(w, "to:x", 3, 0, 0, 0);
+    give_away(w, "a1", "node-2");
+    give_away(w, "own0", "node-2");
+    give_away(w, "b0", "node-2");
+    assert_int_equal(node_queue_totals(w->queue).forwarded, 3);
+    assert_int_equal(node_queue_totals(w->queue).handed_over, 2);
+}
+
+static void what_comes_back_from_where_it_went_is_queued_again(void **state)
+{
+    world *w = *state;
+
+    accept_messages(w, "to:x", "m", 1);
+    give_away(w, "m0", "node-2");
+    accept_from(w, "node-3", "x", "m0");
+    assert_true(w->accepted[0].duplicate); /* node-3 does not know that node-2 has it */
+    assert_string_equal(w->accepted[0].message.node, "node-2");
+    expect_counts(w, "x", 0, 0, 0, 0);
+    accept_from(w, "node-2", "x", "m0");
+    assert_false(w->accepted[0].duplicate);
+    expect_counts(w, "x", 1, 0, 0, 0);
+    expect_counts(w, "to:x", 0, 0, 0, 0);
+    accept_from(w, "node-2", "x", "m0"); /* twice is once */
+    assert_true(w->accepted[0].duplicate);
+    node_queue_measure(w->queue, on_measured, w);
+    wait_for(w, w->answers + 1);
+    assert_int_equal(w->lost, 0);
+    take(w, "x", 2);
+    assert_int_equal(w->taken_count, 1);
+}
+
+static void where_a_message_may_be_is_known_after_a_restart(void **state)
+{
+    world *w = *state;
+    const char *id = "m0";
+
+    accept_messages(w, "to:x", "m", 2);
+    take(w, "to:x", 2);
+    node_queue_aim(w->queue, &id, 1, "node-2", on_changed, w);
+    wait_for(w, w->answers + 1);
+    close_queue(w); /* no answer came */
+    open_queue(w, 100, 60000);
+    take(w, "to:x", 2);
+    assert_string_equal(w->taken[0].node, "node-2");
+    assert_null(w->taken[1].node);
+    /* It says that it does not have it. */
+    node_queue_finish(w->queue, &(node_outcome){.id = "m0", .lane = "to:x", .state = NODE_QUEUED},
+                      on_changed, w);
+    wait_for(w, w->answers + 1);
+    take(w, "to:x", 1);
+    assert_string_equal(w->taken[0].id, "m0");
+    assert_null(w->taken[0].node);
+    node_queue_redirect(w->queue, "m0", "node-3", on_changed, w);
+    wait_for(w, w->answers + 1);
+    node_queue_finish(
+        w->queue, &(node_outcome){.id = "m0", .lane = "to:x", .state = NODE_QUEUED, .aimed = true},
+        on_changed, w);
+    wait_for(w, w->answers + 1);
+    take(w, "to:x", 1);
+    assert_string_equal(w->taken[0].node, "node-3");
+}
+
 static void old_results_are_purged_and_nothing_counts_as_lost(void **state)
 {
     world *w = *state;
@@ -429,6 +534,9 @@ int main(void)
         QUEUE_TEST(a_failed_message_can_be_tried_again),
         QUEUE_TEST(a_job_that_fails_does_not_take_its_batch_along),
         QUEUE_TEST(dropped_and_moved_messages_leave_their_lane),
+        QUEUE_TEST(what_is_handed_over_keeps_its_order_and_is_counted_when_it_is_there),
+        QUEUE_TEST(what_comes_back_from_where_it_went_is_queued_again),
+        QUEUE_TEST(where_a_message_may_be_is_known_after_a_restart),
         QUEUE_TEST(old_results_are_purged_and_nothing_counts_as_lost),
         QUEUE_TEST(lists_show_the_latest_first),
     };

@@ -57,15 +57,12 @@ static const cx_api_node *node_of(const agents_scope *scope, const json_t *agent
     return &scope->nodes.items[0];
 }
 
-/* No further look will change it. One with placement `any` runs on the node that hashing picks and
- * rests everywhere else. */
+/* No further look will change it. */
 static bool is_settled(const json_t *agent, const char *state)
 {
     const char *now = cx_json_text_or_empty(agent, "state");
 
-    return strcmp(now, state) == 0 || strcmp(now, "failed") == 0 ||
-           (strcmp(now, "stopped") == 0 &&
-            strcmp(cx_json_text_or_empty(agent, "placement"), "any") == 0);
+    return strcmp(now, state) == 0 || strcmp(now, "failed") == 0;
 }
 
 static bool is_well(const json_t *agent, const char *state)

@@ -86,7 +86,10 @@ const cx_command agents_deploy = {
     .description =
         "A spec is {\"id\":\"echo\",\"command\":[\"/usr/bin/…\"],…} with optional capabilities, "
         "priority (low, normal, critical), placement (pinned, any), env, limits and max_attempts; "
-        "a file holds one or an array, `-` reads stdin. The same spec again changes nothing. Exit "
+        "a file holds one or an array, `-` reads stdin. The same spec again changes nothing.\n"
+        "Placement any: the cluster runs one copy, on a live and active node that hashing picks, "
+        "whichever node this is said to; when that node drains or dies, the agent and its queue "
+        "move, while its state folder stays on the node where it was. Exit "
         "status 1: some agent does not run when --wait is over; last_error says why.",
     .options = options,
     .options_size = sizeof(struct deploy_options),

@@ -32,6 +32,7 @@ const node_route node_routes[] = {
     {NODE_GET_LEASES, "GET", "/api/v1/leases", CX_ROLE_VIEWER, true, NULL},
     {NODE_POST_LEASE, "POST", "/api/v1/leases/{id}", CX_ROLE_OPERATOR, true, NULL},
     {NODE_DELETE_LEASE, "DELETE", "/api/v1/leases/{id}", CX_ROLE_OPERATOR, true, NULL},
+    {NODE_POST_CLAIMS, "POST", "/api/v1/leases", CX_ROLE_ADMIN, true, NULL},
     {NODE_GET_STATE, "GET", "/api/v1/debug/state", CX_ROLE_VIEWER, true, NULL},
     {0},
 };

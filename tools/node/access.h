@@ -30,6 +30,7 @@ typedef enum node_action {
     NODE_GET_LEASES,
     NODE_POST_LEASE,
     NODE_DELETE_LEASE,
+    NODE_POST_CLAIMS,
     NODE_GET_STATE,
     NODE_CHECKPOINT,
     NODE_GET_DRAIN,

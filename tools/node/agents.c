@@ -37,7 +37,9 @@ static bool is_reached(const node_agent *agent, const agent_watcher *watcher)
     case UNTIL_SUSPENDED: return agent->state == NODE_AGENT_SUSPENDED;
     case UNTIL_SETTLED:
         return agent->state != NODE_AGENT_STARTING && !agent->ending && !agent->restarting;
-    case UNTIL_GONE: return agent->wish == REMOVE && agent->process == NULL;
+    case UNTIL_GONE:
+        return agent->wish == REMOVE && agent->process == NULL &&
+               (!agent->retiring || agent_is_idle(agent));
     }
     return false;
 }
@@ -171,15 +173,29 @@ void agent_end_process(node_agent *agent, bool restart)
     node_process_end(agent->process, END_GRACE_MS);
 }
 
+void agent_leave_if_idle(node_agent *agent)
+{
+    if (agent->retiring && agent_is_idle(agent)) {
+        agent_end_process(agent, false);
+        agent_tell_watchers(agent, false);
+    }
+    agent_free_if_gone(agent);
+}
+
 /* ---- its life */
 
 static void start_agent(node_agent *agent);
 
 static void on_start_timer(evutil_socket_t fd, short what, void *arg)
 {
+    node_agent *agent = arg;
+
     (void)fd;
     (void)what;
-    start_agent(arg);
+    if (agent->retiring)
+        agent_end_process(agent, false); /* its patience is over */
+    else
+        start_agent(agent);
 }
 
 /* It doesn't run: when to try again, and what it counts as until then. */
@@ -518,7 +534,8 @@ void node_agent_resume(node_agent *agent, int64_t timeout_ms, node_agent_reached
     agent_tell_watchers(agent, false);
 }
 
-void node_agent_remove(node_agent *agent, node_agent_reached *reached, void *arg)
+/* Not found any more. */
+static void take_away(node_agent *agent)
 {
     char key[32];
 
@@ -528,13 +545,49 @@ void node_agent_remove(node_agent *agent, node_agent_reached *reached, void *arg
     agent->wish = REMOVE;
     evtimer_del(agent->start_timer);
     agent_tell_watchers(agent, true); /* what others waited for won't come */
-    watch_agent(agent, UNTIL_GONE, END_GRACE_MS * 5, reached, arg);
-    agent_end_process(agent, false);
+}
+
+static void stop_if_gone(node_agent *agent)
+{
     if (agent->process != NULL)
         return;
     agent_set_state(agent, NODE_AGENT_STOPPED);
     agent_tell_watchers(agent, false);
     agent_free_if_gone(agent);
+}
+
+void node_agent_remove(node_agent *agent, node_agent_reached *reached, void *arg)
+{
+    take_away(agent);
+    watch_agent(agent, UNTIL_GONE, END_GRACE_MS * 5, reached, arg);
+    agent_end_process(agent, false);
+    stop_if_gone(agent);
+}
+
+void node_agent_retire(node_agent *agent, int64_t patience_ms, node_agent_reached *reached,
+                       void *arg)
+{
+    agent->retiring = true;
+    take_away(agent);
+    watch_agent(agent, UNTIL_GONE, patience_ms + END_GRACE_MS * 5, reached, arg);
+    if (agent->process != NULL && (patience_ms == 0 || agent_is_idle(agent)))
+        agent_end_process(agent, false);
+    else if (agent->process != NULL)
+        node_timer_set(agent->start_timer, patience_ms);
+    stop_if_gone(agent);
+}
+
+void node_agent_await_gone(node_agent *agent, node_agent_reached *reached, void *arg)
+{
+    watch_agent(agent, UNTIL_GONE, END_GRACE_MS * 5, reached, arg);
+    agent_tell_watchers(agent, false);
+}
+
+void node_agent_hurry(node_agent *agent, int64_t grace_ms)
+{
+    agent->ending = true;
+    if (agent->process != NULL)
+        node_process_end(agent->process, grace_ms);
 }
 
 void node_agent_settle(node_agent *agent, int64_t timeout_ms, node_agent_reached *reached,

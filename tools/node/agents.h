@@ -30,6 +30,7 @@ typedef struct node_finished {
     node_message_state state;
     const char *reply, *error; /* NULL: none */
     int64_t latency_ms;        /* since it was accepted */
+    const char *moved_to;      /* not NULL: that node has it now, and nothing else is known */
 } node_finished;
 
 typedef struct node_agents_options {
@@ -39,6 +40,8 @@ typedef struct node_agents_options {
     const char *data_dir; /* absolute; the state folders are below it */
     const char *cluster, *node_id;
     bool (*is_awaited)(const char *message_id, void *arg); /* its result is made durable first */
+    /* Asked before each take: false for one that may not work any more, and is about to be ended. */
+    bool (*may_take)(const node_spec *spec, void *arg);
     void (*finished)(const node_finished *finished, void *arg);
     /* An agent sends a message; it is taken over. done: call node_agent_sent when it is durable. */
     void (*send)(node_agent *from, node_message *message, void *arg);
@@ -73,6 +76,14 @@ void node_agent_resume(node_agent *agent, int64_t timeout_ms, node_agent_reached
                        void *arg);
 /* What is in flight fails. The agent isn't found any more from now on. */
 void node_agent_remove(node_agent *agent, node_agent_reached *reached, void *arg);
+/* It goes elsewhere: takes no more, finishes what is in flight for at most patience_ms, and ends. What
+ * is not finished then is queued again, in its place. Like one that was removed it isn't found any
+ * more from now on; reached(false): its process is still there, watch on with node_agent_await_gone. */
+void node_agent_retire(node_agent *agent, int64_t patience_ms, node_agent_reached *reached,
+                       void *arg);
+void node_agent_await_gone(node_agent *agent, node_agent_reached *reached, void *arg);
+/* For one that retires: ends it now, by force after grace_ms. */
+void node_agent_hurry(node_agent *agent, int64_t grace_ms);
 /* Waits until it runs or is suspended, as after node_agents_put. */
 void node_agent_settle(node_agent *agent, int64_t timeout_ms, node_agent_reached *reached,
                        void *arg);

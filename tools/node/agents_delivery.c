@@ -81,7 +81,7 @@ static void on_finished(bool changed, const cx_err *err, void *arg)
     agents->in_flight--;
     agents_tell_if_idle(agents);
     if (agent->wish == REMOVE)
-        agent_free_if_gone(agent);
+        agent_leave_if_idle(agent);
     else
         agent_pump(agent);
 }
@@ -125,7 +125,9 @@ void agent_fail_attempt(node_agent *agent, size_t at, const char *why)
     const node_message *message = &agent->flights[at].message;
     CX_AUTO(cx_free)
     char *text = cx_format("attempt %lld: %s", (long long)message->attempts, why);
-    bool last = agent->wish == REMOVE || message->attempts >= agent->spec->attempts_max;
+    bool last = agent->retiring
+                    ? false
+                    : agent->wish == REMOVE || message->attempts >= agent->spec->attempts_max;
 
     cx_log_write(agent->agents->options.log, CX_WARN, last ? "message_failed" : "message_retried",
                  "{s:s, s:s, s:I, s:s}", "agent", agent->spec->id, "message_id", message->id,
@@ -185,16 +187,24 @@ static void deliver(node_agent *agent, node_message *message)
     node_process_write(agent->process, cx_buffer_bytes(&line));
 }
 
+bool agent_is_idle(const node_agent *agent)
+{
+    return agent->flight_count == 0 && agent->finishing == 0 && !agent->taking;
+}
+
 static bool can_take(const node_agent *agent)
 {
+    const node_agents_options *options = &agent->agents->options;
+
     return agent->state == NODE_AGENT_RUNNING && agent->wish == RUN && !agent->ending &&
-           !agent->agents->draining;
+           !agent->agents->draining && options->may_take(agent->spec, options->arg);
 }
 
 static void on_taken(node_message *messages, size_t count, const cx_err *err, void *arg)
 {
     node_agent *agent = arg;
     node_agents *agents = agent->agents;
+    const node_agents_options *options = &agents->options;
 
     agent->taking = false;
     agent->pending--;
@@ -202,7 +212,8 @@ static void on_taken(node_message *messages, size_t count, const cx_err *err, vo
     agents->in_flight += count;
     if (err != NULL)
         cx_log_error(agents->options.log, CX_ERROR, "take_failed", err);
-    if (agent->process != NULL && agent->state == NODE_AGENT_RUNNING && !agent->ending) {
+    if (agent->process != NULL && agent->state == NODE_AGENT_RUNNING && !agent->ending &&
+        options->may_take(agent->spec, options->arg)) {
         for (size_t i = 0; i < count; i++)
             deliver(agent, &messages[i]);
     } else {
@@ -211,22 +222,22 @@ static void on_taken(node_message *messages, size_t count, const cx_err *err, vo
             agent->flights[agent->flight_count++] = (flight){.message = messages[i]};
             messages[i] = (node_message){0};
             finish(agent, agent->flight_count - 1,
-                   agent->wish == REMOVE ? NODE_FAILED : NODE_QUEUED, NULL,
+                   agent->wish == REMOVE && !agent->retiring ? NODE_FAILED : NODE_QUEUED, NULL,
                    "the agent ended before it was asked");
         }
     }
     agent_set_deadline(agent);
     agents_tell_if_idle(agents);
     if (agent->wish == REMOVE)
-        agent_free_if_gone(agent);
+        agent_leave_if_idle(agent);
     else if (err == NULL)
         agent_pump(agent);
 }
 
 void agent_suspend_if_idle(node_agent *agent)
 {
-    if (agent->wish != SUSPEND || agent->state != NODE_AGENT_RUNNING || agent->flight_count > 0 ||
-        agent->finishing > 0 || agent->taking || agent->ending)
+    if (agent->wish != SUSPEND || agent->state != NODE_AGENT_RUNNING || !agent_is_idle(agent) ||
+        agent->ending)
         return;
     if (agent->process != NULL)
         node_process_signal(agent->process, SIGSTOP);

@@ -34,6 +34,7 @@ struct node_agent {
     bool ending;     /* its process was told to end */
     bool timed_out;  /* because it did not answer in time */
     bool restarting; /* and it is to start again without waiting */
+    bool retiring;   /* REMOVE, but its messages stay queued: another node goes on with them */
     node_process *process;
     struct event *start_timer, *deadline_timer;
     node_backoff backoff;
@@ -81,6 +82,8 @@ void agent_set_state(node_agent *agent, node_agent_state state);
 void agent_tell_watchers(node_agent *agent, bool all);
 /* Removed ones go when their process and their last callback are gone. */
 void agent_free_if_gone(node_agent *agent);
+/* The same, and one that retires ends once it is idle. */
+void agent_leave_if_idle(node_agent *agent);
 void agents_tell_if_idle(node_agents *agents);
 /* restart: and it is to start again without waiting. */
 void agent_end_process(node_agent *agent, bool restart);
@@ -90,6 +93,8 @@ void agent_end_process(node_agent *agent, bool restart);
 /* Takes from the lane what the agent may have in flight. */
 void agent_pump(node_agent *agent);
 void agent_suspend_if_idle(node_agent *agent);
+/* Nothing is in flight, nor on its way from or to the queue. */
+bool agent_is_idle(const node_agent *agent);
 /* The attempt at flights[at] failed: another one, unless this was the last or the agent is being
  * removed. */
 void agent_fail_attempt(node_agent *agent, size_t at, const char *why);

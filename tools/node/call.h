@@ -55,6 +55,7 @@ void node_get_registry(node_call *call);
 void node_get_leases(node_call *call);
 void node_post_lease(node_call *call);
 void node_delete_lease(node_call *call);
+void node_post_claims(node_call *call);
 void node_get_state(node_call *call);
 void node_post_checkpoint(node_call *call);
 void node_get_drain(node_call *call);

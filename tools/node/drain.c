@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "base/time.h"
 #include "call.h"
+#include "hosting.h"
 #include "timer.h"
 
 enum {
@@ -82,6 +83,7 @@ json_t *node_drain_to_json(const node_self *node)
 
     if (node->mode.state == NODE_DRAINING) {
         json_object_set_new(json, "completed", json_integer((json_int_t)node->drain_completed));
+        json_object_set_new(json, "handed_over", json_integer((json_int_t)node->drain_handed));
         json_object_set_new(
             json, "waited_seconds",
             cx_json_figure((double)(cx_wall_ms() - node->mode.entered_ms) / 1000.0));
@@ -110,6 +112,7 @@ static void finish_drain(node_self *node)
 {
     suspend_low(node);
     node->mode.completed = node->drain_completed;
+    node->mode.handed_over = node->drain_handed;
     node_mode_drained(&node->mode, cx_wall_ms());
     save_mode(node, &node->mode, NULL, NULL);
     node_changed(node);
@@ -145,6 +148,7 @@ static void on_ended(node_self *node, const cx_err *err, void *arg)
         resume_suspended(node);
         node_mode_exit(&node->mode);
         node->drain_completed = 0;
+        node->drain_handed = 0;
         evtimer_del(node->mode_timer);
         node_changed(node);
     }
@@ -189,7 +193,8 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
         node_totals totals = node_queue_totals(node->queue);
 
         node->drain_completed = totals.processed - node->drain_base;
-        if (remaining(node) == 0)
+        node->drain_handed = totals.handed_over - node->drain_handed_base;
+        if (remaining(node) == 0 && node_hosting_leaving(node->hosting) == 0)
             finish_drain(node);
     }
     node_timer_set(node->mode_timer, node->mode.state == NODE_DRAINING ? TURN_MS : END_TURN_MS);
@@ -197,7 +202,10 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 
 static void start_turns(node_self *node)
 {
-    node->drain_base = node_queue_totals(node->queue).processed - node->mode.completed;
+    node_totals totals = node_queue_totals(node->queue);
+
+    node->drain_base = totals.processed - node->mode.completed;
+    node->drain_handed_base = totals.handed_over - node->mode.handed_over;
     node_timer_set(node->mode_timer, 0);
 }
 

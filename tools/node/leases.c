@@ -101,6 +101,48 @@ static void save_done(node_job *base)
     cx_free(&job);
 }
 
+static bool set_number(cx_db *db, const char *name, int64_t value, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db, "INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", &statement,
+                       err))
+        return false;
+    cx_bind_text(statement, 1, name);
+    cx_bind_int(statement, 2, value);
+    return cx_run_statement(statement, err);
+}
+
+static bool get_number(cx_db *db, const char *name, int64_t *value, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    if (!cx_db_prepare(db, "SELECT value FROM setting WHERE name = ?", &statement, err))
+        return false;
+    cx_bind_text(statement, 1, name);
+    if (!cx_step(statement, &row, err))
+        return false;
+    *value = row ? cx_column_int(statement, 0) : 0;
+    return true;
+}
+
+typedef struct members_job {
+    node_job job;
+    int64_t members;
+} members_job;
+
+static bool save_members(node_storage *storage, node_job *base, cx_err *err)
+{
+    return set_number(node_storage_db(storage, NODE_LEASES_DB), "members",
+                      ((members_job *)base)->members, err);
+}
+
+static void members_saved(node_job *base)
+{
+    cx_free(&base);
+}
+
 static void load_row(node_leases *leases, cx_statement *row)
 {
     cx_lease lease = {
@@ -124,15 +166,13 @@ static void load_row(node_leases *leases, cx_statement *row)
 static bool load(node_leases *leases, cx_err *err)
 {
     cx_db *db = node_storage_db(leases->options.storage, NODE_LEASES_DB);
-    CX_AUTO(cx_statement_done) cx_statement *floor = NULL;
     CX_AUTO(cx_statement_done) cx_statement *rows = NULL;
+    int64_t floor = 0;
     bool row = false;
 
-    if (!cx_db_prepare(db, "SELECT value FROM setting WHERE name = 'floor'", &floor, err) ||
-        !cx_step(floor, &row, err))
+    if (!get_number(db, "floor", &floor, err) || !get_number(db, "members", &leases->members, err))
         return false;
-    if (row)
-        cx_granter_set_floor(leases->granter, cx_column_int(floor, 0));
+    cx_granter_set_floor(leases->granter, floor);
     if (!cx_db_prepare(db,
                        "SELECT name, owner, about, fence, ttl_ms, granted_ms, expires_ms, boot_id,"
                        " last_fence, last_owner, closed FROM lease",
@@ -172,7 +212,7 @@ static void on_expiry(evutil_socket_t fd, short what, void *arg)
     (void)what;
     while (cx_granter_expire(leases->granter, cx_now_ms(), &gone)) {
         /* What was only asked for never was a lease. */
-        if (gone.fence > 0) {
+        if (gone.fence > 0 && !node_leases_is_agent(gone.name)) {
             CX_AUTO(cx_free)
             char *detail = cx_format("fence %lld of %s", (long long)gone.fence, gone.owner);
 
@@ -229,6 +269,7 @@ void node_leases_members(node_leases *leases, const json_t *answer)
     size_t at;
     json_t *member;
     int64_t count = 0;
+    members_job *job;
 
     if (answer == NULL)
         return;
@@ -236,7 +277,19 @@ void node_leases_members(node_leases *leases, const json_t *answer)
     json_array_foreach (json_object_get(answer, "members"), at, member)
         count += strcmp(cx_json_text_or_empty(member, "status"), "left") != 0 &&
                  cx_api_member_address(member)[0] != '\0';
+    if (leases->members == count)
+        return;
     leases->members = count;
+    job = cx_alloc(1, sizeof *job);
+    job->job = (node_job){
+        .work = save_members, .done = members_saved, .database = NODE_LEASES_DB, .durable = true};
+    job->members = count;
+    node_storage_add(leases->options.storage, &job->job);
+}
+
+bool node_leases_is_agent(const char *name)
+{
+    return strncmp(name, NODE_AGENT_LEASE, strlen(NODE_AGENT_LEASE)) == 0;
 }
 
 int64_t node_leases_expected(const node_leases *leases)
@@ -284,4 +337,46 @@ void node_leases_each(const node_leases *leases,
     while ((lease = cx_granter_next(leases->granter, &cursor)) != NULL)
         if (cx_lease_is_held(lease, now_ms))
             found(lease, lease->expires_ms - now_ms, arg);
+}
+
+void node_leases_claim_agent(node_leases *leases, const char *agent, const char *owner,
+                             int64_t fence, int64_t ttl_ms, node_leases_done *done, void *arg)
+{
+    CX_AUTO(cx_free) char *name = cx_format(NODE_AGENT_LEASE "%s", agent);
+
+    node_leases_input(leases,
+                      &(cx_lease_event){.kind = CX_LEASE_CLAIM,
+                                        .name = name,
+                                        .owner = owner,
+                                        .about = "{\"reason\":\"runs the agent\"}",
+                                        .ttl_ms = ttl_ms,
+                                        .fence = fence},
+                      done, arg);
+}
+
+void node_leases_release_agent(node_leases *leases, const char *agent, const char *owner,
+                               int64_t fence, node_leases_done *done, void *arg)
+{
+    CX_AUTO(cx_free) char *name = cx_format(NODE_AGENT_LEASE "%s", agent);
+
+    node_leases_input(
+        leases,
+        &(cx_lease_event){.kind = CX_LEASE_RELEASE, .name = name, .owner = owner, .fence = fence},
+        done, arg);
+}
+
+cx_lease_vote node_leases_vote(const node_lease_result *result)
+{
+    cx_lease_vote vote = {.kind = CX_VOTE_REFUSED, .last_fence = result->last_fence, .holder = ""};
+    int64_t left_ms = result->lease.expires_ms - cx_now_ms();
+
+    if (result->outcome == CX_LEASE_GRANTED) {
+        vote.kind = CX_VOTE_GRANTED;
+        vote.fence = result->lease.fence;
+    } else if (result->outcome == CX_LEASE_HELD) {
+        vote.holder = result->lease.owner;
+        vote.holder_fence = result->lease.fence;
+        vote.expires_in_ms = left_ms > 0 ? left_ms : 0;
+    }
+    return vote;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "audit.h"
+#include "lease/claim.h"
 #include "lease/grant.h"
 
 typedef struct node_leases node_leases;
@@ -23,7 +24,9 @@ void node_leases_close(node_leases **owner); /* after the storage is closed */
 
 /* The members as the gossip agent tells them; NULL: it is not there, what it said last goes on. */
 void node_leases_members(node_leases *leases, const json_t *members);
-/* How many nodes the cluster has, at least bootstrap_expect: a majority of these makes a lease. */
+/* How many nodes the cluster has, at least bootstrap_expect: a majority of these makes a lease. The
+ * number survives a restart, so that a node that has no gossip agent yet doesn't take itself for the
+ * whole cluster. */
 int64_t node_leases_expected(const node_leases *leases);
 
 typedef struct node_lease_result {
@@ -38,6 +41,18 @@ typedef struct node_lease_result {
 typedef void node_leases_done(const node_lease_result *result, const cx_err *err, void *arg);
 void node_leases_input(node_leases *leases, const cx_lease_event *event, node_leases_done *done,
                        void *arg);
+
+/* The lease of an agent with placement any is called "agent/ID": no name that a client may use. It is
+ * taken and given up by placement all day, so it is neither audited nor listed unless asked for. */
+#define NODE_AGENT_LEASE "agent/"
+bool node_leases_is_agent(const char *name);
+/* For such a lease: asks (fence 0), confirms or renews it; gives it back. owner: "node/ID". */
+void node_leases_claim_agent(node_leases *leases, const char *agent, const char *owner,
+                             int64_t fence, int64_t ttl_ms, node_leases_done *done, void *arg);
+void node_leases_release_agent(node_leases *leases, const char *agent, const char *owner,
+                               int64_t fence, node_leases_done *done, void *arg);
+/* A claim's result as its owner counts it; texts live as long as the result. */
+cx_lease_vote node_leases_vote(const node_lease_result *result);
 
 /* What is held now, each handed to `found`, in no order. */
 void node_leases_each(const node_leases *leases,

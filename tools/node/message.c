@@ -184,6 +184,7 @@ void node_message_free(node_message *message)
     cx_free(&message->reply);
     cx_free(&message->error);
     cx_free(&message->hops);
+    cx_free(&message->node);
     *message = (node_message){0};
 }
 
@@ -232,6 +233,9 @@ void node_message_forward(const node_message *message, const char *agent, const 
     if (message->accepted_at_ms != 0)
         add_hop(hops, node_id, "accepted", message->accepted_at_ms);
     add_hop(hops, node_id, "forwarded", now_ms);
+    /* One that moved often keeps its origin and its last ways. */
+    while (json_array_size(hops) > NODE_HOPS_MAX)
+        json_array_remove(hops, 1);
 
     CX_AUTO(cx_free) char *text = text_of(hops);
 

@@ -32,6 +32,8 @@ typedef struct node_message {
     char *reply;   /* JSON text, or NULL */
     char *error;   /* why it failed, or NULL */
     char *hops;    /* JSON array of earlier nodes' events, or NULL */
+    char *node;    /* kept: where it went, or may have gone; to be accepted: the node that it comes
+                      from; NULL: none */
     node_message_state state;
     int64_t attempts;
     int64_t accepted_at_ms, started_at_ms, done_at_ms; /* wall; 0: not yet */
@@ -48,7 +50,8 @@ const char *node_capability_of(const char *receiver);
 
 /* The line for an agent's stdin, with its newline. reply_by is wall time. */
 void node_message_deliver(const node_message *message, int64_t reply_by_ms, cx_buffer *line);
-/* The line for a peer: the message as it came, for this agent, with one more hop. */
+/* The line for a peer: the message as it came, for this agent, with its way here as more hops; of more
+ * than NODE_HOPS_MAX the first and the last ones. */
 void node_message_forward(const node_message *message, const char *agent, const char *node_id,
                           int64_t now_ms, cx_buffer *line);
 /* As GET /api/v1/messages/ID answers it; node_id is the node that holds it. New reference. */

@@ -74,6 +74,9 @@ static void messages(const node_self *node, cx_buffer *text)
         (double)totals.duplicates);
     one(text, "messages_forwarded_total", "counter", "Messages of agents that went to other nodes.",
         (double)totals.forwarded);
+    one(text, "messages_handed_over_total", "counter",
+        "Of the forwarded: messages queued for agents that had moved to other nodes.",
+        (double)totals.handed_over);
     one(text, "messages_retried_total", "counter", "Attempts that were followed by another.",
         (double)totals.retried);
 }

@@ -17,8 +17,11 @@
 #include "registry.h"
 #include "router.h"
 #include "sampler.h"
+#include "tenures.h"
 #include "waiters.h"
 #include "window.h"
+
+typedef struct node_hosting node_hosting; /* hosting.h */
 
 typedef struct node_self {
     struct event_base *loop;
@@ -40,6 +43,8 @@ typedef struct node_self {
     cx_http_loop *http;
     node_router *router;
     node_outbox *outbox;
+    node_tenures *tenures;
+    node_hosting *hosting;
     node_waiters *waiters;
     node_gossip *gossip;
     char *gossip_socket;
@@ -52,10 +57,11 @@ typedef struct node_self {
     uint64_t requests, refused;
 
     struct event *cert_timer, *drain_timer, *mode_timer;
-    bool mode_saving;                    /* a change of mode is not on disk yet */
-    int64_t drain_base, drain_completed; /* messages processed: before this drain, and by it */
-    char serial[64];                     /* of the certificate that the log knows */
-    cx_err cert_error;                   /* and what it knows to be wrong with the files */
+    bool mode_saving;                        /* a change of mode is not on disk yet */
+    int64_t drain_base, drain_completed;     /* messages processed: before this drain, and by it */
+    int64_t drain_handed_base, drain_handed; /* and those that were handed over */
+    char serial[64];                         /* of the certificate that the log knows */
+    cx_err cert_error;                       /* and what it knows to be wrong with the files */
 } node_self;
 
 /* What other nodes see of this one changed: the tags are told anew. */

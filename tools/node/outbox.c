@@ -29,8 +29,9 @@ typedef struct lane_out {
     bool away; /* the last try found nobody */
     node_message *messages;
     size_t count;
-    size_t sent;      /* of these, how many are in the request */
-    size_t unsettled; /* queue calls under way */
+    size_t sent;        /* of these, how many are in the request */
+    char *node, *agent; /* where it goes */
+    size_t unsettled;   /* queue calls under way */
 } lane_out;
 
 struct node_outbox {
@@ -45,6 +46,8 @@ static void free_lane(lane_out *lane)
 {
     event_free(lane->timer);
     node_messages_free(lane->messages, lane->count);
+    cx_free(&lane->node);
+    cx_free(&lane->agent);
     cx_free(&lane->lane);
     cx_free(&lane);
 }
@@ -74,7 +77,7 @@ static void on_settled(bool changed, const cx_err *err, void *arg)
 }
 
 static void settle(lane_out *lane, const node_message *message, node_message_state state,
-                   const char *error)
+                   bool aimed, const char *error)
 {
     node_queue_finish(lane->outbox->options.queue,
                       &(node_outcome){.id = message->id,
@@ -82,23 +85,26 @@ static void settle(lane_out *lane, const node_message *message, node_message_sta
                                       .state = state,
                                       .error = error,
                                       .forwarded = true,
+                                      .aimed = aimed,
                                       .durable = true},
                       on_settled, lane);
 }
 
 /* It goes back to its place, unless it has waited long enough. */
-static void put_back(lane_out *lane, const node_message *message, const char *why)
+static void put_back(lane_out *lane, const node_message *message, bool aimed, const char *why)
 {
     bool expired = cx_wall_ms() - message->accepted_at_ms > expiry_ms;
 
     lane->away = true;
-    settle(lane, message, expired ? NODE_FAILED : NODE_QUEUED, why);
+    settle(lane, message, expired ? NODE_FAILED : NODE_QUEUED, aimed, why);
 }
 
-static void put_all_back(lane_out *lane, size_t from, const char *why)
+/* Of those that were sent nobody knows what became of them, when `unknown`. */
+static void put_all_back(lane_out *lane, size_t from, bool unknown, const char *why)
 {
     for (size_t i = from; i < lane->count; i++)
-        put_back(lane, &lane->messages[i], why);
+        put_back(lane, &lane->messages[i],
+                 lane->messages[i].node != NULL || (unknown && i < lane->sent), why);
 }
 
 /* Worth another try: the peer is busy or draining, or does not host it any more. */
@@ -107,19 +113,44 @@ static bool is_passing(cx_code code)
     return cx_code_to_http(code) >= 500 || code == CX_NOT_FOUND;
 }
 
+static void on_redirected(bool changed, const cx_err *err, void *arg)
+{
+    (void)changed;
+    if (err != NULL)
+        cx_log_error(((node_outbox *)arg)->options.log, CX_ERROR, "outbox_failed", err);
+}
+
+/* The peer had it and gave it away: perhaps back to us. */
+static void redirect(lane_out *lane, const node_message *message, const char *node)
+{
+    node_outbox *outbox = lane->outbox;
+    bool is_ours = strcmp(node, outbox->options.node_id) == 0;
+
+    put_back(lane, message, !is_ours, "it was moved on");
+    if (!is_ours)
+        node_queue_redirect(outbox->options.queue, message->id, node, on_redirected, outbox);
+}
+
 static void take_result(lane_out *lane, const node_message *message, const json_t *result)
 {
+    const node_outbox_options *options = &lane->outbox->options;
+    const char *moved_to = cx_json_text_or_empty(result, "moved_to");
     cx_err err;
 
     if (json_is_object(result) && json_object_get(result, "error") == NULL) {
-        settle(lane, message, NODE_DONE, NULL);
+        settle(lane, message, NODE_DONE, true, NULL);
+        options->gone(message->id, lane->node, options->arg);
         return;
     }
     cx_err_from_json(result, &err);
-    if (is_passing(err.code))
-        put_back(lane, message, err.message);
+    if (cx_check_id("node", moved_to, &(cx_err){0}))
+        redirect(lane, message, moved_to);
+    else if (!is_passing(err.code))
+        settle(lane, message, NODE_FAILED, false, err.message);
     else
-        settle(lane, message, NODE_FAILED, err.message);
+        put_back(lane, message,
+                 message->node != NULL && !json_is_false(json_object_get(result, "known")),
+                 err.message);
 }
 
 static void ignore_refresh(void *arg)
@@ -137,7 +168,7 @@ static void on_forwarded(const cx_http_answer *answer, void *arg)
 
     lane->unsettled = lane->count;
     if (answer->status != 200) {
-        put_all_back(lane, 0,
+        put_all_back(lane, 0, answer->status == 0 && answer->sent,
                      answer->status == 0 ? answer->error.message : "the peer refused the batch");
         return;
     }
@@ -154,20 +185,29 @@ static void on_forwarded(const cx_http_answer *answer, void *arg)
     }
     /* What was not sent, or has no answer, waits for the next batch: its place is kept. */
     away = lane->away || i < lane->sent;
-    put_all_back(lane, i, "not forwarded yet");
+    put_all_back(lane, i, true, "not forwarded yet");
     lane->away = away;
 }
 
-static void forward(lane_out *lane, const node_target *target)
+static bool goes_along(const lane_out *lane, const node_message *message)
+{
+    const char *first = lane->messages[0].node;
+
+    return first == NULL ? message->node == NULL || strcmp(message->node, lane->node) == 0
+                         : message->node != NULL && strcmp(message->node, first) == 0;
+}
+
+static void forward(lane_out *lane)
 {
     CX_AUTO(cx_buffer_free) cx_buffer body = {0};
 
     lane->sent = 0;
-    while (lane->sent < lane->count && body.size < BATCH_BYTES_MAX)
-        node_message_forward(&lane->messages[lane->sent++], target->agent,
+    while (lane->sent < lane->count && body.size < BATCH_BYTES_MAX &&
+           goes_along(lane, &lane->messages[lane->sent]))
+        node_message_forward(&lane->messages[lane->sent++], lane->agent,
                              lane->outbox->options.node_id, cx_wall_ms(), &body);
     node_router_forward(lane->outbox->options.router,
-                        &(node_forward){.node = target->node,
+                        &(node_forward){.node = lane->node,
                                         .content_type = "application/x-ndjson",
                                         .query = "",
                                         .body = cx_buffer_bytes(&body),
@@ -175,19 +215,105 @@ static void forward(lane_out *lane, const node_target *target)
                         on_forwarded, lane);
 }
 
+static void on_aimed(bool changed, const cx_err *err, void *arg)
+{
+    lane_out *lane = arg;
+
+    (void)changed;
+    if (err == NULL) {
+        forward(lane);
+        return;
+    }
+    lane->unsettled = lane->count;
+    lane->sent = 0;
+    put_all_back(lane, 0, false, err->message);
+}
+
+/* Where they go is on disk before they go. */
+static void aim(lane_out *lane, const node_target *target)
+{
+    CX_AUTO(cx_free) const char **ids = cx_alloc(lane->count, sizeof *ids);
+    size_t count = 0;
+
+    cx_free(&lane->node);
+    cx_free(&lane->agent);
+    lane->node = cx_strdup(target->node);
+    lane->agent = cx_strdup(target->agent);
+    for (size_t i = 0; i < lane->count; i++)
+        if (lane->messages[i].node == NULL)
+            ids[count++] = lane->messages[i].id;
+    if (lane->messages[0].node != NULL)
+        forward(lane);
+    else
+        node_queue_aim(lane->outbox->options.queue, ids, count, target->node, on_aimed, lane);
+}
+
+/* Another node may have it. */
+static bool is_bound(const lane_out *lane, const node_message *message)
+{
+    if (message->node == NULL)
+        return false;
+    switch (node_router_reach(lane->outbox->options.router, message->node)) {
+    case NODE_REACH_THERE:
+    case NODE_REACH_AWAY: return true;
+    case NODE_REACH_SELF:
+    case NODE_REACH_GONE: break;
+    }
+    return false;
+}
+
 /* An agent of ours has the name now. */
 static void bring_home(lane_out *lane, const char *agent)
 {
     lane->unsettled = lane->count;
-    for (size_t i = 0; i < lane->count; i++)
-        node_queue_move(lane->outbox->options.queue, lane->messages[i].id, lane->lane, agent,
-                        on_settled, lane);
+    for (size_t i = 0; i < lane->count; i++) {
+        const node_message *message = &lane->messages[i];
+
+        if (is_bound(lane, message))
+            put_back(lane, message, true, "another node may have it");
+        else
+            node_queue_move(lane->outbox->options.queue, message->id, lane->lane, agent, on_settled,
+                            lane);
+    }
+}
+
+/* Where the first of the batch goes; the others go along or wait. */
+static node_target find_target(const lane_out *lane)
+{
+    const node_router *router = lane->outbox->options.router;
+    const node_message *first = &lane->messages[0];
+    node_target target =
+        node_router_find(router, lane->receiver,
+                         first->conversation_id != NULL ? first->conversation_id : first->id);
+
+    if (first->node == NULL)
+        return target;
+    switch (node_router_reach(router, first->node)) {
+    case NODE_REACH_AWAY: return (node_target){.kind = NODE_TARGET_AWAY, .node = first->node};
+    case NODE_REACH_THERE:
+        return (node_target){
+            .kind = NODE_TARGET_PEER, .agent = lane->receiver, .node = first->node};
+    case NODE_REACH_SELF:
+    case NODE_REACH_GONE: break; /* it can't have it */
+    }
+    return target;
+}
+
+static const char *why_not(const node_target *target)
+{
+    switch (target->kind) {
+    case NODE_TARGET_AWAY: return "the node that hosts it, or may have it, is away";
+    case NODE_TARGET_BETWEEN: return "it is on its way to another node";
+    case NODE_TARGET_LOCAL:
+    case NODE_TARGET_PEER:
+    case NODE_TARGET_UNKNOWN: break;
+    }
+    return "no node hosts it";
 }
 
 static void on_taken(node_message *messages, size_t count, const cx_err *err, void *arg)
 {
     lane_out *lane = arg;
-    const char *key;
     node_target target;
 
     lane->busy = count > 0;
@@ -200,19 +326,17 @@ static void on_taken(node_message *messages, size_t count, const cx_err *err, vo
     memset(messages, 0, count * sizeof *messages);
     lane->count = count;
     lane->away = false;
-    key = lane->messages[0].conversation_id != NULL ? lane->messages[0].conversation_id
-                                                    : lane->messages[0].id;
-    target = node_router_find(lane->outbox->options.router, lane->receiver, key);
+    target = find_target(lane);
     switch (target.kind) {
     case NODE_TARGET_LOCAL: bring_home(lane, target.agent); return;
-    case NODE_TARGET_PEER: forward(lane, &target); return;
+    case NODE_TARGET_PEER: aim(lane, &target); return;
     case NODE_TARGET_AWAY:
+    case NODE_TARGET_BETWEEN:
     case NODE_TARGET_UNKNOWN: break;
     }
     lane->unsettled = count;
-    put_all_back(lane, 0,
-                 target.kind == NODE_TARGET_AWAY ? "the node that hosts it is away"
-                                                 : "no node hosts it");
+    lane->sent = 0;
+    put_all_back(lane, 0, false, why_not(&target));
     node_router_refresh(lane->outbox->options.router, ignore_refresh, NULL);
 }
 

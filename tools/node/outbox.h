@@ -1,5 +1,9 @@
-/* Outbox: what agents here send to agents elsewhere. A message waits in the lane `to:RECEIVER`, durably,
- * until the node that hosts the receiver has it; a node that is away is tried again with back-off. */
+/* Outbox: what agents here send to agents elsewhere, and what was queued here for an agent that runs
+ * elsewhere now. A message waits in the lane `to:RECEIVER`, durably, until the node that hosts the
+ * receiver has it; a node that is away is tried again with back-off.
+ *
+ * Where a message is sent is in its row before it is sent. When no answer comes, that node may have it,
+ * so it goes to no other, and holds up its lane, until that node answers or has left the cluster. */
 #pragma once
 
 #include "queue.h"
@@ -13,6 +17,8 @@ typedef struct node_outbox_options {
     node_queue *queue;
     node_router *router;
     const char *node_id;
+    void (*gone)(const char *message_id, const char *node, void *arg); /* that node has it now */
+    void *arg;
 } node_outbox_options;
 
 node_outbox *node_outbox_open(const node_outbox_options *options);

@@ -26,6 +26,7 @@ typedef struct node_counts {
  * would be missing from that sum. */
 typedef struct node_totals {
     int64_t accepted, processed, failed, duplicates, forwarded, retried, purged;
+    int64_t handed_over; /* of the forwarded: those that were queued for an agent of this node */
 } node_totals;
 
 typedef struct node_queue_options {
@@ -49,6 +50,8 @@ typedef struct node_acceptance {
     node_message message;
 } node_acceptance;
 
+/* One that this node gave to another comes back from there (message.node): it is queued here again,
+ * and no duplicate. */
 typedef void node_queue_accepted(node_acceptance *results, size_t count, void *arg);
 /* Takes the messages over (id, lane and accepted_at_ms are set). results[i] belongs to messages[i];
  * `done` may take results[i].message away. All are committed together. */
@@ -69,6 +72,7 @@ typedef struct node_outcome {
     const char *reply;        /* JSON text, or NULL */
     const char *error;        /* FAILED: why; QUEUED: why the attempt failed; else NULL */
     bool forwarded;           /* DONE: a peer has it now */
+    bool aimed;               /* QUEUED: the node that it was sent to may have it */
     bool durable;             /* somebody waits for it: on disk before `done` */
 } node_outcome;
 void node_queue_finish(node_queue *queue, const node_outcome *outcome, node_queue_changed *done,
@@ -79,6 +83,15 @@ void node_queue_retry(node_queue *queue, const char *id, node_queue_changed *don
 /* One that is in flight goes to another lane, queued, with its attempts forgotten. */
 void node_queue_move(node_queue *queue, const char *id, const char *from, const char *to,
                      node_queue_changed *done, void *arg);
+/* All queued messages of a lane go to another one, in their order, with their attempts forgotten. */
+void node_queue_hand_over(node_queue *queue, const char *from, const char *to,
+                          node_queue_changed *done, void *arg);
+/* Before they are sent: messages in flight will have gone to this node. Durable. Copies ids. */
+void node_queue_aim(node_queue *queue, const char *const *ids, size_t count, const char *node,
+                    node_queue_changed *done, void *arg);
+/* Another node has it after all (NULL: none has it). */
+void node_queue_redirect(node_queue *queue, const char *id, const char *node,
+                         node_queue_changed *done, void *arg);
 /* All queued messages of a lane fail with this error. */
 void node_queue_drop(node_queue *queue, const char *lane, const char *error,
                      node_queue_changed *done, void *arg);

@@ -20,6 +20,8 @@ typedef struct change_job {
     char *lane;  /* drop, move; of the message that is retried */
     char *to;    /* move */
     char *error; /* drop */
+    cx_list ids; /* aim */
+    char *node;  /* aim */
     int64_t now_ms;
     int64_t changed;
     node_totals delta;
@@ -64,7 +66,8 @@ static bool move_work(node_storage *storage, node_job *base, cx_err *err)
 
     if (!cx_db_prepare(db,
                        "UPDATE message SET lane = ?, state = 'queued', attempts = 0,"
-                       " started_at = NULL WHERE id = ? AND state = 'in_flight'",
+                       " started_at = NULL, node = NULL, handed = 0"
+                       " WHERE id = ? AND state = 'in_flight'",
                        &statement, err))
         return false;
     cx_bind_text(statement, 1, job->to);
@@ -72,6 +75,46 @@ static bool move_work(node_storage *storage, node_job *base, cx_err *err)
     if (!cx_run_statement(statement, err))
         return false;
     job->changed = cx_db_changes(db);
+    return true;
+}
+
+static bool hand_over_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    change_job *job = (change_job *)base;
+    cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET lane = ?, attempts = 0, started_at = NULL, handed = 1"
+                       " WHERE lane = ? AND state = 'queued'",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, job->to);
+    cx_bind_text(statement, 2, job->lane);
+    if (!cx_run_statement(statement, err))
+        return false;
+    job->changed = cx_db_changes(db);
+    return true;
+}
+
+static bool aim(cx_db *db, const char *id, const char *node, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db, "UPDATE message SET node = ? WHERE id = ?", &statement, err))
+        return false;
+    cx_bind_text(statement, 1, node);
+    cx_bind_text(statement, 2, id);
+    return cx_run_statement(statement, err);
+}
+
+static bool aim_work(node_storage *storage, node_job *base, cx_err *err)
+{
+    change_job *job = (change_job *)base;
+
+    for (size_t i = 0; i < job->ids.count; i++)
+        if (!aim(node_storage_db(storage, NODE_QUEUES_DB), job->ids.items[i], job->node, err))
+            return false;
     return true;
 }
 
@@ -114,7 +157,20 @@ static void change_done(node_job *base, node_message_state from, node_message_st
     cx_free(&job->lane);
     cx_free(&job->to);
     cx_free(&job->error);
+    cx_free(&job->node);
+    cx_list_free(&job->ids);
     cx_free(&job);
+}
+
+/* Where they go doesn't count anywhere. */
+static void aim_done(node_job *base)
+{
+    change_done(base, NODE_IN_FLIGHT, NODE_IN_FLIGHT);
+}
+
+static void hand_over_done(node_job *base)
+{
+    change_done(base, NODE_QUEUED, NODE_QUEUED);
 }
 
 static void retry_done(node_job *base)
@@ -165,6 +221,37 @@ void node_queue_move(node_queue *queue, const char *id, const char *from, const 
     job->lane = cx_strdup(from);
     job->to = cx_strdup(to);
     node_storage_add(queue->storage, &job->job);
+}
+
+void node_queue_hand_over(node_queue *queue, const char *from, const char *to,
+                          node_queue_changed *done, void *arg)
+{
+    change_job *job = new_change(queue, done, arg);
+
+    job->job.work = hand_over_work;
+    job->job.done = hand_over_done;
+    job->lane = cx_strdup(from);
+    job->to = cx_strdup(to);
+    node_storage_add(queue->storage, &job->job);
+}
+
+void node_queue_aim(node_queue *queue, const char *const *ids, size_t count, const char *node,
+                    node_queue_changed *done, void *arg)
+{
+    change_job *job = new_change(queue, done, arg);
+
+    job->job.work = aim_work;
+    job->job.done = aim_done;
+    for (size_t i = 0; i < count; i++)
+        cx_list_add(&job->ids, ids[i]);
+    job->node = cx_strdup(node);
+    node_storage_add(queue->storage, &job->job);
+}
+
+void node_queue_redirect(node_queue *queue, const char *id, const char *node,
+                         node_queue_changed *done, void *arg)
+{
+    node_queue_aim(queue, &id, 1, node, done, arg);
 }
 
 void node_queue_drop(node_queue *queue, const char *lane_name, const char *error,

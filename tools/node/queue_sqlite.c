@@ -77,6 +77,7 @@ static const struct {
     {"forwarded", offsetof(node_totals, forwarded)},
     {"retried", offsetof(node_totals, retried)},
     {"purged", offsetof(node_totals, purged)},
+    {"handed_over", offsetof(node_totals, handed_over)},
 };
 
 static int64_t *total_at(node_totals *totals, size_t row)
@@ -134,6 +135,7 @@ bool queue_read_row(cx_statement *row, node_message *message, cx_err *err)
         .started_at_ms = cx_column_int(row, 12),
         .done_at_ms = cx_column_int(row, 13),
         .hops = cx_strdup(cx_column_text(row, 14)),
+        .node = cx_strdup(cx_column_text(row, 15)),
     };
     return true;
 }
@@ -155,6 +157,7 @@ typedef struct accept_job {
     node_queue *queue;
     node_message *messages;
     node_acceptance *results;
+    char **returned; /* the lanes that those stood in which come back */
     size_t count;
     node_totals delta;
     node_queue_accepted *done;
@@ -186,6 +189,47 @@ static bool insert(cx_db *db, const node_message *message, bool *inserted, cx_er
     return true;
 }
 
+/* We gave it to the node that it comes from now. */
+static bool comes_back(const node_message *message, const node_message *kept)
+{
+    return message->node != NULL && kept->node != NULL && kept->state == NODE_DONE &&
+           strncmp(kept->lane, NODE_LANE_OUT, strlen(NODE_LANE_OUT)) == 0 &&
+           strcmp(message->node, kept->node) == 0;
+}
+
+static bool take_back(cx_db *db, const node_message *message, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(db,
+                       "UPDATE message SET lane = ?, state = 'queued', attempts = 0, error = NULL,"
+                       " started_at = NULL, done_at = NULL, node = NULL, handed = 0, hops = ?"
+                       " WHERE id = ?",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, message->lane);
+    cx_bind_text(statement, 2, message->hops);
+    cx_bind_text(statement, 3, message->id);
+    return cx_run_statement(statement, err);
+}
+
+static bool accept_known(cx_db *db, accept_job *job, size_t at, cx_err *err)
+{
+    node_acceptance *result = &job->results[at];
+    bool found = false;
+
+    if (!queue_find_row(db, job->messages[at].id, &result->message, &found, err))
+        return false;
+    if (found && comes_back(&job->messages[at], &result->message)) {
+        job->returned[at] = cx_strdup(result->message.lane);
+        node_message_free(&result->message);
+        return take_back(db, &job->messages[at], err);
+    }
+    result->duplicate = true;
+    job->delta.duplicates++;
+    return true;
+}
+
 static bool accept_work(node_storage *storage, node_job *base, cx_err *err)
 {
     accept_job *job = (accept_job *)base;
@@ -194,21 +238,20 @@ static bool accept_work(node_storage *storage, node_job *base, cx_err *err)
     job->delta = (node_totals){0};
     for (size_t i = 0; i < job->count; i++) {
         node_acceptance *result = &job->results[i];
-        bool inserted = false, found = false;
+        bool inserted = false;
 
         if (result->err.code != CX_OK)
             continue;
         node_message_free(&result->message);
         result->duplicate = false;
+        cx_free(&job->returned[i]);
         if (!insert(db, &job->messages[i], &inserted, err))
             return false;
         if (inserted) {
             job->delta.accepted++;
             continue;
         }
-        result->duplicate = true;
-        job->delta.duplicates++;
-        if (!queue_find_row(db, job->messages[i].id, &result->message, &found, err))
+        if (!accept_known(db, job, i, err))
             return false;
     }
     return queue_write_totals(db, &job->delta, err);
@@ -232,6 +275,9 @@ static void accept_done(node_job *base)
             result->err = base->err;
         else if (!result->duplicate)
             queue_add(queue, name, NODE_QUEUED, 1);
+        if (base->ok && job->returned[i] != NULL)
+            queue_add(queue, job->returned[i], NODE_DONE, -1);
+        cx_free(&job->returned[i]);
     }
     for (size_t i = 0; i < job->count; i++) {
         node_acceptance *result = &job->results[i];
@@ -249,6 +295,7 @@ static void accept_done(node_job *base)
     for (size_t i = 0; i < job->count; i++)
         node_message_free(&job->results[i].message);
     cx_free(&job->results);
+    cx_free(&job->returned);
     cx_free(&job->messages);
     cx_free(&job);
 }
@@ -263,6 +310,7 @@ void node_queue_accept(node_queue *queue, node_message *messages, size_t count,
     job->queue = queue;
     job->messages = messages;
     job->results = cx_alloc(count, sizeof *job->results);
+    job->returned = cx_alloc(count, sizeof *job->returned);
     job->count = count;
     job->done = done;
     job->arg = arg;
@@ -381,7 +429,7 @@ typedef struct finish_job {
     node_job job;
     node_queue *queue;
     node_message_state state;
-    bool forwarded;
+    bool forwarded, aimed;
     char *id, *lane, *reply, *error;
     int64_t now_ms;
     bool changed;
@@ -395,11 +443,13 @@ static bool finish_work(node_storage *storage, node_job *base, cx_err *err)
     finish_job *job = (finish_job *)base;
     cx_db *db = node_storage_db(storage, NODE_QUEUES_DB);
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false, handed = false;
 
     job->delta = (node_totals){0};
     if (!cx_db_prepare(db,
-                       "UPDATE message SET state = ?, reply = ?, error = ?, done_at = ?"
-                       " WHERE id = ? AND state = 'in_flight'",
+                       "UPDATE message SET state = ?, reply = ?, error = ?, done_at = ?,"
+                       " node = CASE WHEN ? THEN node END"
+                       " WHERE id = ? AND state = 'in_flight' RETURNING handed",
                        &statement, err))
         return false;
     cx_bind_text(statement, 1, node_message_state_word(job->state));
@@ -409,16 +459,22 @@ static bool finish_work(node_storage *storage, node_job *base, cx_err *err)
         cx_bind_null(statement, 4);
     else
         cx_bind_int(statement, 4, job->now_ms);
-    cx_bind_text(statement, 5, job->id);
-    if (!cx_run_statement(statement, err))
+    cx_bind_int(statement, 5, job->aimed || job->forwarded);
+    cx_bind_text(statement, 6, job->id);
+    if (!cx_step(statement, &row, err))
         return false;
-    job->changed = cx_db_changes(db) == 1;
+    job->changed = row;
     if (!job->changed)
         return true;
+    handed = cx_column_int(statement, 0) != 0;
+    cx_statement_done(&statement);
     switch (job->state) {
     case NODE_QUEUED: job->delta.retried = 1; break;
     case NODE_FAILED: job->delta.failed = 1; break;
-    case NODE_DONE: *(job->forwarded ? &job->delta.forwarded : &job->delta.processed) = 1; break;
+    case NODE_DONE:
+        *(job->forwarded ? &job->delta.forwarded : &job->delta.processed) = 1;
+        job->delta.handed_over = job->forwarded && handed;
+        break;
     case NODE_IN_FLIGHT: break;
     }
     return queue_write_totals(db, &job->delta, err);
@@ -454,7 +510,8 @@ void node_queue_finish(node_queue *queue, const node_outcome *outcome, node_queu
                           .durable = outcome->durable};
     job->queue = queue;
     job->state = outcome->state;
-    job->forwarded = outcome->forwarded;
+    job->forwarded = outcome->forwarded && outcome->state == NODE_DONE;
+    job->aimed = outcome->aimed;
     job->id = cx_strdup(outcome->id);
     job->lane = cx_strdup(outcome->lane);
     job->reply = cx_strdup(outcome->reply);

@@ -20,7 +20,7 @@ struct node_queue {
 
 #define QUEUE_COLUMNS                                                                          \
     "id, lane, state, receiver, sender, conversation_id, performative, content, reply, error," \
-    " attempts, accepted_at, started_at, done_at, hops"
+    " attempts, accepted_at, started_at, done_at, hops, node"
 
 enum { QUEUE_PURGE_AGAIN_MS = 100 };
 

@@ -2,361 +2,57 @@
 
 #include <string.h>
 
-#include "backoff.h"
-#include "base/map.h"
 #include "base/rendezvous.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "router_parts.h"
 #include "timer.h"
 
-enum {
-    REGISTRY_MAX = 8 * 1024 * 1024, /* bytes of a peer's registry */
-    FETCH_MS = 2000,
-    CONNECT_MS = 1000,
-    RETRY_FIRST_MS = 500,
-    RETRY_MAX_MS = 30000,
-    REFRESH_PAUSE_MS = 500, /* strangers' names must not make us ask the cluster all the time */
-    ANSWER_MAX = 4 * 1024 * 1024,
-    MEMBERS_MS = 5000, /* so long after our start the gossip agent may still be about to tell */
-};
-
-typedef struct peer {
-    node_router *router;
-    char *node_id, *api;
-    bool alive, left;
-    int64_t revision; /* what its tag says */
-    int64_t fetched;  /* the revision of `agents`; -1: none */
-    json_t *agents;   /* array of the registry's entries, or NULL */
-    bool fetching;
-    bool again; /* what is being fetched may be older than who waits for it wants */
-    bool seen;  /* in the members' list that is being read */
-    struct event *retry_timer;
-    node_backoff backoff;
-} peer;
-
-typedef struct refresh {
-    struct refresh *next;
-    node_router *router;
-    struct event *timer;
-    bool asked; /* the fetches that it waits for have begun */
-    void (*done)(void *arg);
-    void *arg;
-} refresh;
-
-struct node_router {
-    node_router_options options;
-    cx_map *peers;
-    /* Where an agent's id leads: a list of peers' ids (JSON array), rebuilt when a registry changes. */
-    json_t *hosts;
-    refresh *refreshes;
-    int64_t refreshed_ms, opened_ms;
-    struct event *refresh_timer;
-    size_t fetches;
-    bool members_known, stopping;
-};
-
-/* ---- what peers host */
-
-static void rebuild_hosts(node_router *router)
-{
-    size_t cursor = 0, i;
-    void *value = NULL;
-    const json_t *entry;
-
-    json_object_clear(router->hosts);
-    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
-        const peer *each = value;
-
-        json_array_foreach (each->agents, i, entry) {
-            const char *id = cx_json_text_or_empty(entry, "id");
-            json_t *nodes = json_object_get(router->hosts, id);
-
-            if (nodes == NULL) {
-                nodes = json_array();
-                json_object_set_new(router->hosts, id, nodes);
-            }
-            json_array_append_new(nodes, json_string(each->node_id));
-        }
-    }
-}
-
-static bool is_registry(const json_t *registry, const char *node_id, cx_err *err)
-{
-    const json_t *agents = json_object_get(registry, "agents");
-    const json_t *entry;
-    size_t i;
-
-    if (strcmp(cx_json_text_or_empty(registry, "node_id"), node_id) != 0 || !json_is_array(agents))
-        return cx_fail(err, CX_PROTOCOL, "%s: its registry has another shape", node_id);
-    json_array_foreach (agents, i, entry)
-        if (!json_is_object(entry) ||
-            !cx_check_id("agent id", cx_json_text_or_empty(entry, "id"), err))
-            return cx_fail(err, CX_PROTOCOL, "%s: agents[%zu] of its registry is none", node_id, i);
-    return true;
-}
-
-static void end_refresh(node_router *router, refresh *ended)
-{
-    refresh **at = &router->refreshes;
-
-    while (*at != ended)
-        at = &(*at)->next;
-    *at = ended->next;
-    event_free(ended->timer);
-    ended->done(ended->arg);
-    cx_free(&ended);
-}
-
-static void on_refresh_timeout(evutil_socket_t fd, short what, void *arg)
-{
-    refresh *late = arg;
-
-    (void)fd;
-    (void)what;
-    end_refresh(late->router, late);
-}
-
-static void tell_refreshed(node_router *router)
-{
-    refresh *next;
-
-    if (router->fetches > 0)
-        return;
-    for (refresh *each = router->refreshes; each != NULL; each = next) {
-        next = each->next;
-        if (each->asked)
-            end_refresh(router, each);
-    }
-}
-
-typedef struct fetch {
-    node_router *router;
-    char *node_id; /* the peer may be forgotten meanwhile */
-    char *url;
-    cx_tls_peer tls;
-} fetch;
-
-static void fetch_registry(peer *from);
-
-static bool take_registry(peer *from, const cx_http_answer *answer, cx_err *err)
-{
-    CX_AUTO(cx_json_free) json_t *registry = NULL;
-
-    if (answer->status == 0) {
-        *err = answer->error;
-        return false;
-    }
-    if (!cx_json_parse(cx_buffer_bytes(&answer->body), REGISTRY_MAX, from->node_id, &registry, err))
-        return false;
-    if (answer->status != 200)
-        return cx_err_from_json(registry, err);
-    if (!is_registry(registry, from->node_id, err))
-        return false;
-    cx_json_free(&from->agents);
-    from->agents = json_incref(json_object_get(registry, "agents"));
-    from->fetched = json_integer_value(json_object_get(registry, "revision"));
-    rebuild_hosts(from->router);
-    return true;
-}
-
-static void on_fetched(cx_http_answer *answer, void *arg)
-{
-    fetch *ended = arg;
-    node_router *router = ended->router;
-    peer *from = cx_map_get(router->peers, ended->node_id);
-    cx_err err;
-    uint32_t random = 0;
-
-    router->fetches--;
-    if (from != NULL) {
-        from->fetching = false;
-        if (take_registry(from, answer, &err)) {
-            node_backoff_reset(&from->backoff);
-            if (from->again || from->revision > from->fetched) /* it changed while we read */
-                fetch_registry(from);
-        } else {
-            if (ended->tls.error.code != CX_OK)
-                err = ended->tls.error;
-            cx_wrap(&err, "registry of %s", from->node_id);
-            cx_log_error(router->options.log, CX_WARN, "registry_fetch_failed", &err);
-            cx_random(&random, sizeof random);
-            node_timer_set(from->retry_timer, node_backoff_after(&from->backoff, 0, random));
-        }
-    }
-    cx_free(&ended->node_id);
-    cx_free(&ended->url);
-    cx_free(&ended);
-    tell_refreshed(router);
-}
-
-static void fetch_registry(peer *from)
-{
-    node_router *router = from->router;
-    fetch *started;
-
-    if (from->fetching || !from->alive || from->api == NULL || router->stopping)
-        return;
-    event_del(from->retry_timer);
-    started = cx_alloc(1, sizeof *started);
-    started->router = router;
-    started->node_id = cx_strdup(from->node_id);
-    started->url = cx_format("https://%s/api/v1/registry", from->api);
-    started->tls = (cx_tls_peer){.tls = router->options.tls, .node_id = started->node_id};
-    from->fetching = true;
-    from->again = false;
-    router->fetches++;
-    cx_http_loop_start(router->options.http,
-                       &(cx_http_request){.url = started->url,
-                                          .answer_max = REGISTRY_MAX,
-                                          .timeout_ms = FETCH_MS,
-                                          .connect_timeout_ms = CONNECT_MS,
-                                          .tls_hook = cx_tls_client_hook,
-                                          .tls_arg = &started->tls},
-                       on_fetched, started);
-}
-
-/* Everybody is asked anew: what a fetch under way brings may be older than who waits now. */
-static void on_refresh_timer(evutil_socket_t fd, short what, void *arg)
-{
-    node_router *router = arg;
-    size_t cursor = 0;
-    void *value = NULL;
-
-    (void)fd;
-    (void)what;
-    router->refreshed_ms = cx_now_ms();
-    for (refresh *each = router->refreshes; each != NULL; each = each->next)
-        each->asked = true;
-    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
-        peer *each = value;
-
-        each->again = each->fetching;
-        fetch_registry(each);
-    }
-    tell_refreshed(router);
-}
-
-static void on_retry(evutil_socket_t fd, short what, void *arg)
-{
-    peer *from = arg;
-
-    (void)fd;
-    (void)what;
-    if (from->revision != from->fetched)
-        fetch_registry(from);
-}
-
-/* ---- members */
-
-static void free_peer(peer *gone)
-{
-    event_free(gone->retry_timer);
-    cx_json_free(&gone->agents);
-    cx_free(&gone->node_id);
-    cx_free(&gone->api);
-    cx_free(&gone);
-}
-
-static peer *peer_of(node_router *router, const char *node_id)
-{
-    peer *found = cx_map_get(router->peers, node_id);
-
-    if (found != NULL)
-        return found;
-    found = cx_alloc(1, sizeof *found);
-    found->router = router;
-    found->node_id = cx_strdup(node_id);
-    found->fetched = -1;
-    found->retry_timer = evtimer_new(router->options.loop, on_retry, found);
-    found->backoff = (node_backoff){
-        .first_ms = RETRY_FIRST_MS, .max_ms = RETRY_MAX_MS, .healthy_ms = RETRY_MAX_MS};
-    cx_map_put(router->peers, node_id, found);
-    return found;
-}
-
-/* Its gossip agent is there and its node is not up yet: what it hosts is away, not gone. */
-static void seen_without_api(peer *known)
-{
-    if (known == NULL)
-        return;
-    known->seen = true;
-    known->alive = false;
-}
-
-static void take_member(node_router *router, const json_t *member)
-{
-    const char *node_id = cx_json_text_or_empty(member, "node_id");
-    const char *status = cx_json_text_or_empty(member, "status");
-    const json_t *tags = json_object_get(member, "tags");
-    const char *api = cx_json_text_or_empty(tags, "api");
-    const char *revision = cx_json_text_or_empty(tags, "rev");
-    CX_AUTO(cx_free) char *host = NULL;
-    uint16_t port = 0;
-    cx_err err;
-    peer *seen;
-
-    if (strcmp(node_id, router->options.node_id) == 0 || !cx_check_id("node", node_id, &err))
-        return;
-    if (!cx_parse_host_port(api, 0, &host, &port, &err)) {
-        seen_without_api(cx_map_get(router->peers, node_id));
-        return;
-    }
-    seen = peer_of(router, node_id);
-    seen->seen = true;
-    if (seen->api == NULL || strcmp(seen->api, api) != 0) {
-        cx_free(&seen->api);
-        seen->api = cx_strdup(api);
-        seen->fetched = -1;
-    }
-    seen->alive = strcmp(status, "alive") == 0 || strcmp(status, "suspect") == 0;
-    seen->left = strcmp(status, "left") == 0;
-    seen->revision = (int64_t)strtoll(revision, NULL, 10);
-    if (seen->alive && seen->revision != seen->fetched)
-        fetch_registry(seen);
-}
-
-/* Those whom nobody lists any more are forgotten; those that failed or left are away. */
-static void forget_unseen(node_router *router)
-{
-    CX_AUTO(cx_list_free) cx_list gone = {0};
-    size_t cursor = 0;
-    void *value = NULL;
-
-    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
-        peer *each = value;
-
-        if (!each->seen)
-            cx_list_add(&gone, each->node_id);
-        each->seen = false;
-    }
-    for (size_t i = 0; i < gone.count; i++)
-        free_peer(cx_map_remove(router->peers, gone.items[i]));
-    if (gone.count > 0)
-        rebuild_hosts(router);
-}
+enum { ANSWER_MAX = 4 * 1024 * 1024, ASK_MS = 3000 };
 
 /* ---- finding */
+
+/* One whose lease was granted later has the higher fence: an earlier host's registry is out of date. */
+static const peer *find_host(const node_router *router, const char *id, const json_t **entry)
+{
+    const json_t *each;
+    const peer *found = NULL;
+    json_int_t fence = -1;
+    size_t i;
+
+    json_array_foreach (json_object_get(router->hosts, id), i, each) {
+        const json_t *told = json_object_get(each, "entry");
+        json_int_t its = json_integer_value(json_object_get(told, "fence"));
+        const peer *host = cx_map_get(router->peers, cx_json_text_or_empty(each, "node"));
+
+        if (host == NULL || (found != NULL && found->alive && !host->alive) ||
+            (found != NULL && found->alive == host->alive && its <= fence))
+            continue;
+        found = host;
+        fence = its;
+        *entry = told;
+    }
+    return found;
+}
 
 static node_target find_agent(const node_router *router, const char *id)
 {
     const node_agent *own = node_agents_find(router->options.agents, id);
-    const json_t *nodes = json_object_get(router->hosts, id);
-    const json_t *node;
-    node_target target = {.kind = NODE_TARGET_UNKNOWN};
-    size_t i;
+    const json_t *entry = NULL;
+    const peer *host;
 
     if (own != NULL)
         return (node_target){.kind = NODE_TARGET_LOCAL, .agent = node_agent_spec(own)->id};
-    json_array_foreach (nodes, i, node) {
-        const peer *host = cx_map_get(router->peers, json_string_value(node));
-
-        if (host == NULL)
-            continue;
-        if (host->alive)
-            return (node_target){.kind = NODE_TARGET_PEER, .agent = id, .node = host->node_id};
-        target = (node_target){.kind = NODE_TARGET_AWAY, .node = host->node_id};
-    }
-    return target;
+    host = find_host(router, id, &entry);
+    if (host != NULL && host->alive)
+        return (node_target){.kind = NODE_TARGET_PEER,
+                             .agent = cx_json_text_or_empty(entry, "id"),
+                             .node = host->node_id};
+    if (node_placed_is_there(node_registry_placed(router->options.registry, id)))
+        return (node_target){.kind = NODE_TARGET_BETWEEN};
+    if (host == NULL)
+        return (node_target){.kind = NODE_TARGET_UNKNOWN};
+    return (node_target){.kind = NODE_TARGET_AWAY, .node = host->node_id};
 }
 
 /* Candidates for a capability, each named NODE/AGENT. */
@@ -422,6 +118,19 @@ static void add_peers(const node_router *router, const char *capability, candida
     }
 }
 
+/* Some agent that is being moved has it. */
+static bool is_between(const node_router *router, const char *capability)
+{
+    const node_placed *placed;
+    size_t cursor = 0;
+
+    while ((placed = node_registry_next_placed(router->options.registry, &cursor)) != NULL)
+        if (placed->spec != NULL && !placed->suspended &&
+            cx_list_has(&placed->spec->capabilities, capability))
+            return true;
+    return false;
+}
+
 static node_target find_capability(const node_router *router, const char *capability,
                                    const char *key)
 {
@@ -433,6 +142,8 @@ static node_target find_capability(const node_router *router, const char *capabi
     if (list.names.count > 0)
         target = list.targets[cx_rendezvous(key, (const char *const *)list.names.items,
                                             list.names.count)];
+    else if (is_between(router, capability))
+        target.kind = NODE_TARGET_BETWEEN;
     cx_list_free(&list.names);
     cx_free(&list.targets);
     return target;
@@ -460,6 +171,33 @@ static void on_forwarded(cx_http_answer *answer, void *arg)
     cx_free(&ended);
 }
 
+/* ---- asking */
+
+typedef struct asking {
+    char *url, *node_id;
+    cx_tls_peer tls;
+    node_router_asked *done;
+    void *arg;
+} asking;
+
+static void on_asked(cx_http_answer *answer, void *arg)
+{
+    asking *ended = arg;
+    CX_AUTO(cx_json_free) json_t *document = NULL;
+    cx_err err;
+    bool good = false;
+
+    if (answer->status == 0)
+        err = ended->tls.error.code != CX_OK ? ended->tls.error : answer->error;
+    else if (cx_json_parse(cx_buffer_bytes(&answer->body), ANSWER_MAX, ended->node_id, &document,
+                           &err))
+        good = answer->status == 200 || cx_err_from_json(document, &err);
+    ended->done(good ? document : NULL, good ? NULL : &err, ended->arg);
+    cx_free(&ended->url);
+    cx_free(&ended->node_id);
+    cx_free(&ended);
+}
+
 /* ---- public */
 
 node_router *node_router_open(const node_router_options *options)
@@ -469,9 +207,11 @@ node_router *node_router_open(const node_router_options *options)
     router->options = *options;
     router->peers = cx_map_open();
     router->hosts = json_object();
-    router->refreshed_ms = -REFRESH_PAUSE_MS;
-    router->refresh_timer = evtimer_new(options->loop, on_refresh_timer, router);
+    router->refreshed_ms = -ROUTER_REFRESH_PAUSE_MS;
     router->opened_ms = cx_now_ms();
+    router->refresh_timer = evtimer_new(options->loop, router_on_refresh, router);
+    router->may_have = cx_map_open();
+    router->may_have_ids = cx_alloc(NODE_MAY_HAVE_MAX, sizeof(char *));
     return router;
 }
 
@@ -488,27 +228,17 @@ void node_router_close(node_router **owner)
 
     if (router == NULL)
         return;
-    while (router->refreshes != NULL)
-        end_refresh(router, router->refreshes);
+    router_end_refreshes(router);
+    router_close_peers(router);
     event_free(router->refresh_timer);
-    while (cx_map_next(router->peers, &cursor, NULL, &value))
-        free_peer(value);
-    cx_map_close(&router->peers);
+    while (cx_map_next(router->may_have, &cursor, NULL, &value))
+        cx_free(&value);
+    cx_map_close(&router->may_have);
+    for (size_t i = 0; i < NODE_MAY_HAVE_MAX; i++)
+        cx_free(&router->may_have_ids[i]);
+    cx_free(&router->may_have_ids);
     cx_json_free(&router->hosts);
     cx_free(owner);
-}
-
-void node_router_members(node_router *router, const json_t *members)
-{
-    const json_t *member;
-    size_t i;
-
-    if (members == NULL)
-        return;
-    json_array_foreach (json_object_get(members, "members"), i, member)
-        take_member(router, member);
-    forget_unseen(router);
-    router->members_known = true;
 }
 
 node_target node_router_find(const node_router *router, const char *receiver, const char *key)
@@ -519,42 +249,58 @@ node_target node_router_find(const node_router *router, const char *receiver, co
                               : find_capability(router, capability, key);
 }
 
-const char *node_router_unasked(const node_router *router)
+const json_t *node_router_entry(const node_router *router, const char *agent, const char **host)
 {
-    size_t cursor = 0;
-    void *value = NULL;
+    const json_t *entry = NULL;
+    const peer *found = find_host(router, agent, &entry);
 
-    if (!router->members_known && router->options.expects_peers &&
-        cx_now_ms() - router->opened_ms < MEMBERS_MS)
-        return "the cluster";
-    while (cx_map_next(router->peers, &cursor, NULL, &value)) {
-        const peer *each = value;
-
-        if (each->agents == NULL && !each->left)
-            return each->node_id;
-    }
-    return NULL;
+    if (found == NULL || !found->alive)
+        return NULL;
+    *host = found->node_id;
+    return entry;
 }
 
-void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg)
+void node_router_set_may_have(node_router *router, const char *message_id, const char *node)
 {
-    int64_t pause_ms = router->refreshed_ms + REFRESH_PAUSE_MS - cx_now_ms();
-    refresh *added;
+    char *before = cx_map_get(router->may_have, message_id);
+    char **slot;
 
-    if (router->stopping || cx_map_count(router->peers) == 0) {
-        done(arg);
+    if (before != NULL || node == NULL) {
+        before = node == NULL ? cx_map_remove(router->may_have, message_id)
+                              : cx_map_put(router->may_have, message_id, cx_strdup(node));
+        cx_free(&before);
         return;
     }
-    added = cx_alloc(1, sizeof *added);
-    added->router = router;
-    added->done = done;
-    added->arg = arg;
-    added->timer = evtimer_new(router->options.loop, on_refresh_timeout, added);
-    node_timer_set(added->timer, NODE_REFRESH_MS);
-    added->next = router->refreshes;
-    router->refreshes = added;
-    if (!evtimer_pending(router->refresh_timer, NULL))
-        node_timer_set(router->refresh_timer, pause_ms > 0 ? pause_ms : 0);
+    slot = &router->may_have_ids[router->may_have_at];
+    router->may_have_at = (router->may_have_at + 1) % NODE_MAY_HAVE_MAX;
+    if (*slot != NULL) {
+        before = cx_map_remove(router->may_have, *slot);
+        cx_free(&before);
+        cx_free(slot);
+    }
+    *slot = cx_strdup(message_id);
+    cx_map_put(router->may_have, message_id, cx_strdup(node));
+}
+
+const char *node_router_may_have(const node_router *router, const char *message_id)
+{
+    const char *node = cx_map_get(router->may_have, message_id);
+
+    return node != NULL && node_router_reach(router, node) != NODE_REACH_GONE ? node : NULL;
+}
+
+node_reach node_router_reach(const node_router *router, const char *node)
+{
+    const peer *known = cx_map_get(router->peers, node);
+
+    if (strcmp(node, router->options.node_id) == 0)
+        return NODE_REACH_SELF;
+    if (known == NULL)
+        /* Without a gossip agent nobody knows who is in the cluster. */
+        return cx_map_count(router->peers) == 0 ? NODE_REACH_AWAY : NODE_REACH_GONE;
+    if (known->left)
+        return NODE_REACH_GONE;
+    return known->alive ? NODE_REACH_THERE : NODE_REACH_AWAY;
 }
 
 void node_router_forward(node_router *router, const node_forward *forward, node_forwarded *done,
@@ -587,10 +333,38 @@ void node_router_forward(node_router *router, const node_forward *forward, node_
                                           .body = forward->body,
                                           .answer_max = ANSWER_MAX,
                                           .timeout_ms = forward->timeout_ms,
-                                          .connect_timeout_ms = CONNECT_MS,
+                                          .connect_timeout_ms = ROUTER_CONNECT_MS,
                                           .tls_hook = cx_tls_client_hook,
                                           .tls_arg = &started->tls},
                        on_forwarded, started);
+}
+
+void node_router_ask(node_router *router, const char *node, const char *path,
+                     node_router_asked *done, void *arg)
+{
+    const peer *host = cx_map_get(router->peers, node);
+    asking *started;
+    cx_err err;
+
+    if (host == NULL || host->api == NULL || router->stopping) {
+        cx_fail(&err, CX_UNAVAILABLE, "%s is not there any more", node);
+        done(NULL, &err, arg);
+        return;
+    }
+    started = cx_alloc(1, sizeof *started);
+    started->url = cx_format("https://%s%s", host->api, path);
+    started->node_id = cx_strdup(node);
+    started->tls = (cx_tls_peer){.tls = router->options.tls, .node_id = started->node_id};
+    started->done = done;
+    started->arg = arg;
+    cx_http_loop_start(router->options.http,
+                       &(cx_http_request){.url = started->url,
+                                          .answer_max = ANSWER_MAX,
+                                          .timeout_ms = ASK_MS,
+                                          .connect_timeout_ms = ROUTER_CONNECT_MS,
+                                          .tls_hook = cx_tls_client_hook,
+                                          .tls_arg = &started->tls},
+                       on_asked, started);
 }
 
 json_t *node_router_to_json(const node_router *router)

@@ -8,6 +8,7 @@
 #include "agents.h"
 #include "base/http.h"
 #include "pki/tls.h"
+#include "registry.h"
 
 typedef struct node_router node_router;
 
@@ -18,7 +19,11 @@ typedef struct node_router_options {
     cx_tls *tls;
     const char *node_id;
     const node_agents *agents;
-    bool expects_peers; /* by the configuration this is no cluster of one */
+    bool expects_peers;            /* by the configuration this is no cluster of one */
+    const node_registry *registry; /* of the placed agents */
+    /* A peer's registry was read: its list of placed agents (NULL: it tells none). */
+    void (*learned)(const char *node_id, const json_t *placed, void *arg);
+    void *arg;
 } node_router_options;
 
 node_router *node_router_open(const node_router_options *options);
@@ -34,6 +39,7 @@ typedef struct node_target {
         NODE_TARGET_LOCAL,
         NODE_TARGET_PEER,
         NODE_TARGET_AWAY,    /* the node that hosts it can't be reached now */
+        NODE_TARGET_BETWEEN, /* it has placement any, and no node hosts it at this moment */
         NODE_TARGET_UNKNOWN, /* no node is known to host it */
     } kind;
     const char *agent; /* LOCAL, PEER: lives until the loop runs on */
@@ -52,8 +58,31 @@ const char *node_router_unasked(const node_router *router);
 enum { NODE_REFRESH_MS = 3000 };
 void node_router_refresh(node_router *router, void (*done)(void *arg), void *arg);
 
+/* Whether the node's registry was read since this node started. */
+bool node_router_is_informed(const node_router *router, const char *node_id);
+/* What the node that hosts the agent tells of it in its registry, and which one it is; NULL: none. */
+const json_t *node_router_entry(const node_router *router, const char *agent, const char **host);
+
+typedef enum node_reach {
+    NODE_REACH_SELF,
+    NODE_REACH_THERE,
+    NODE_REACH_AWAY, /* it does not answer the gossip agents; it may come back */
+    NODE_REACH_GONE, /* it left, was removed, or never was */
+} node_reach;
+node_reach node_router_reach(const node_router *router, const char *node);
+
+/* Not twice: a message whose forward had no answer may be on that node's disk, and must not go to
+ * another one, wherever its agent is meanwhile. Until that node has said what became of it (it knows
+ * its messages by their ids), or has left the cluster, the message goes there and nowhere else, and a
+ * sender that tries again hears 503 with the node's name. This node remembers NODE_MAY_HAVE_MAX ids;
+ * what comes above forgets the oldest. The outbox keeps the same in the messages' rows, over restarts.
+ * node NULL: settled. */
+enum { NODE_MAY_HAVE_MAX = 16384 };
+void node_router_set_may_have(node_router *router, const char *message_id, const char *node);
+const char *node_router_may_have(const node_router *router, const char *message_id); /* or NULL */
+
 /* Sends NDJSON messages, or one JSON message, on to a node. answer->status 0: it could not be
- * reached. The query is "" or "?wait=5s". */
+ * reached, or (answer->sent) nobody knows what it did with them. The query is "" or "?wait=5s". */
 typedef void node_forwarded(const cx_http_answer *answer, void *arg);
 typedef struct node_forward {
     const char *node;
@@ -64,5 +93,10 @@ typedef struct node_forward {
 } node_forward;
 void node_router_forward(node_router *router, const node_forward *forward, node_forwarded *done,
                          void *arg);
+
+/* GET of a path of the node's API. answer NULL: err says why. Called once, from the loop. */
+typedef void node_router_asked(const json_t *answer, const cx_err *err, void *arg);
+void node_router_ask(node_router *router, const char *node, const char *path,
+                     node_router_asked *done, void *arg);
 
 json_t *node_router_to_json(const node_router *router); /* for debugging; new reference */

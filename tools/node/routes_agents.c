@@ -5,7 +5,9 @@
 #include "base/text.h"
 #include "call.h"
 #include "drain.h"
+#include "hosting.h"
 #include "program.h"
+#include "routes_placed.h"
 
 enum {
     SETTLE_MS = 5000, /* how long an answer waits for the process to do what was asked */
@@ -25,11 +27,17 @@ static bool check_id(node_call *call)
 static node_agent *need_agent(node_call *call)
 {
     node_agent *agent = node_agents_find(call->node->agents, call->id);
+    CX_AUTO(cx_json_free) json_t *elsewhere = NULL;
     cx_err err;
 
     if (agent != NULL)
         return agent;
-    cx_fail(&err, CX_NOT_FOUND, "no agent %s on %s", call->id, call->node->config->node_id);
+    elsewhere = node_need_placed(call);
+    if (elsewhere == NULL)
+        return NULL;
+    cx_fail(&err, CX_UNAVAILABLE, "%s runs on %s", call->id,
+            cx_json_text_or_empty(elsewhere, "node_id"));
+    cx_hint(&err, "ask that node, or try again when it has started");
     node_answer_error(call, &err);
     return NULL;
 }
@@ -78,6 +86,8 @@ void node_get_agents(node_call *call)
         if (state == NULL ||
             strcmp(state, node_agent_state_word(node_agent_state_of(sorted[i]))) == 0)
             json_array_append_new(agents, node_agent_to_json(sorted[i]));
+    if (state == NULL || strcmp(state, node_agent_state_word(NODE_AGENT_STARTING)) == 0)
+        node_hosting_add_waiting(node->hosting, agents);
     node_answer(call, 200,
                 json_pack("{s:s, s:I, s:I, s:o}", "node_id", node->config->node_id, "count",
                           (json_int_t)json_array_size(agents), "revision",
@@ -86,10 +96,11 @@ void node_get_agents(node_call *call)
 
 void node_get_agent(node_call *call)
 {
-    const node_agent *agent = need_agent(call);
+    const node_agent *agent = node_agents_find(call->node->agents, call->id);
+    json_t *json = agent != NULL ? node_agent_to_json(agent) : node_need_placed(call);
 
-    if (agent != NULL)
-        node_answer(call, 200, node_agent_to_json(agent));
+    if (json != NULL)
+        node_answer(call, 200, json);
 }
 
 /* ---- deploy */
@@ -98,6 +109,22 @@ typedef struct deployment {
     node_call *call;
     node_spec *spec;
 } deployment;
+
+/* It was placed, and is pinned here now: the others stop. */
+static void on_unplaced(const cx_err *err, void *arg)
+{
+    node_call *call = arg;
+    node_agent *agent = node_agents_find(call->node->agents, call->id);
+    cx_err gone;
+
+    node_changed(call->node);
+    if (err == NULL && agent != NULL) {
+        node_agent_settle(agent, SETTLE_MS, on_reached, call);
+        return;
+    }
+    cx_fail(&gone, CX_BUSY, "%s: it was changed at the same time", call->id);
+    node_answer_error(call, err != NULL ? err : &gone);
+}
 
 static void on_put(const cx_err *err, void *arg)
 {
@@ -108,6 +135,10 @@ static void on_put(const cx_err *err, void *arg)
     if (err != NULL) {
         node_spec_free(&ended->spec);
         node_answer_error(call, err);
+    } else if (node_placed_is_there(node_registry_placed(call->node->registry, call->id))) {
+        node_agents_put(call->node->agents, CX_TAKE(ended->spec), false);
+        node_hosting_disown(call->node->hosting, call->id);
+        node_registry_place(call->node->registry, call->id, NULL, false, on_unplaced, call);
     } else {
         agent = node_agents_put(call->node->agents, CX_TAKE(ended->spec), false);
         node_changed(call->node);
@@ -159,6 +190,10 @@ void node_put_agent(node_call *call)
 
     if (!read_spec(call, &spec, &err)) {
         node_answer_error(call, &err);
+        return;
+    }
+    if (spec->placement == NODE_ANY) {
+        node_deploy_placed(call, CX_TAKE(spec));
         return;
     }
     agent = node_agents_find(node->agents, spec->id);
@@ -225,6 +260,10 @@ void node_delete_agent(node_call *call)
 
     if (!check_id(call))
         return;
+    if (node_placed_is_there(node_registry_placed(node->registry, call->id))) {
+        node_remove_placed(call);
+        return;
+    }
     if (agent == NULL) {
         node_answer_changed(call, false, 200,
                             json_pack("{s:b, s:s}", "changed", 0, "id", call->id));
@@ -288,8 +327,13 @@ static void on_suspend_kept(const cx_err *err, void *arg)
 
 static void change_suspended(node_call *call, bool suspended)
 {
-    node_agent *agent = need_agent(call);
+    node_agent *agent;
 
+    if (node_placed_is_there(node_registry_placed(call->node->registry, call->id))) {
+        node_suspend_placed(call, suspended);
+        return;
+    }
+    agent = need_agent(call);
     if (agent == NULL)
         return;
 

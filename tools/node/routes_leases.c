@@ -320,12 +320,21 @@ void node_delete_lease(node_call *call)
 
 /* ---- list */
 
+typedef struct lease_list {
+    json_t *leases;
+    bool agents; /* those of placement, too */
+} lease_list;
+
 static void add_lease(const cx_lease *lease, int64_t in_ms, void *arg)
 {
-    json_t *item = json_pack("{s:s}", "name", lease->name);
+    const lease_list *list = arg;
+    json_t *item;
     cx_mark mark;
     cx_err err;
 
+    if (node_leases_is_agent(lease->name) && !list->agents)
+        return;
+    item = json_pack("{s:s}", "name", lease->name);
     json_object_update_new(item, holder_json(lease));
     json_object_set_new(item, "last_fence", json_integer(lease->last_fence));
     json_object_set_new(item, "provisional", json_boolean(lease->fence == 0));
@@ -334,14 +343,16 @@ static void add_lease(const cx_lease *lease, int64_t in_ms, void *arg)
     json_object_set_new(item, "alive",
                         cx_mark_get(item, "lease", &mark, &err) ? cx_life_json(cx_mark_life(&mark))
                                                                 : json_null());
-    json_array_append_new(arg, item);
+    json_array_append_new(list->leases, item);
 }
 
 void node_get_leases(node_call *call)
 {
+    const char *agents = cx_exchange_query(call->exchange, "agents");
     json_t *leases = json_array();
 
-    node_leases_each(call->node->leases, add_lease, leases);
+    node_leases_each(call->node->leases, add_lease,
+                     &(lease_list){leases, agents != NULL && strcmp(agents, "1") == 0});
     node_answer(call, 200,
                 json_pack("{s:s, s:o, s:I, s:I}", "node_id", call->node->config->node_id, "leases",
                           leases, "count", (json_int_t)json_array_size(leases), "expected",

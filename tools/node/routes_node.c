@@ -190,17 +190,30 @@ void node_get_cluster(node_call *call)
 
 /* ---- registry and debugging */
 
-static json_t *registry_entry(const node_agent *agent)
+static json_t *registry_entry(const node_self *node, const node_agent *agent)
 {
     const node_spec *spec = node_agent_spec(agent);
-    json_t *capabilities = json_array();
+    json_t *entry = json_pack("{s:s, s:o, s:s, s:s, s:s}", "id", spec->id, "capabilities",
+                              cx_json_texts(&spec->capabilities), "priority",
+                              node_priority_word(spec->priority), "placement",
+                              node_placement_word(spec->placement), "state",
+                              node_agent_state_word(node_agent_state_of(agent)));
 
-    for (size_t i = 0; i < spec->capabilities.count; i++)
-        json_array_append_new(capabilities, json_string(spec->capabilities.items[i]));
-    return json_pack("{s:s, s:o, s:s, s:s, s:s}", "id", spec->id, "capabilities", capabilities,
-                     "priority", node_priority_word(spec->priority), "placement",
-                     node_placement_word(spec->placement), "state",
-                     node_agent_state_word(node_agent_state_of(agent)));
+    if (spec->placement == NODE_ANY)
+        json_object_set_new(entry, "fence",
+                            json_integer((json_int_t)node_tenures_fence(node->tenures, spec->id)));
+    return entry;
+}
+
+static json_t *placed_json(const node_self *node)
+{
+    json_t *list = json_array();
+    const node_placed *placed;
+    size_t cursor = 0;
+
+    while ((placed = node_registry_next_placed(node->registry, &cursor)) != NULL)
+        json_array_append_new(list, node_placed_to_json(placed));
+    return list;
 }
 
 static json_t *registry_json(const node_self *node)
@@ -210,14 +223,19 @@ static json_t *registry_json(const node_self *node)
     size_t cursor = 0;
 
     while ((agent = node_agents_next(node->agents, &cursor)) != NULL)
-        json_array_append_new(agents, registry_entry(agent));
+        json_array_append_new(agents, registry_entry(node, agent));
     return json_pack("{s:s, s:I, s:o}", "node_id", node->config->node_id, "revision",
                      (json_int_t)node_registry_revision(node->registry), "agents", agents);
 }
 
 void node_get_registry(node_call *call)
 {
-    node_answer(call, 200, registry_json(call->node));
+    json_t *registry = registry_json(call->node);
+
+    /* Whole specs, whose environment may hold secrets: for nodes only. */
+    if (call->who.kind == CX_IDENTITY_NODE)
+        json_object_set_new(registry, "placed", placed_json(call->node));
+    node_answer(call, 200, registry);
 }
 
 static json_t *lanes_json(const node_self *node)

@@ -1,37 +1,22 @@
 /* POST /api/v1/messages: one message, or many as NDJSON. Each is routed to the queue here or to the
- * node that hosts its receiver; the answer is given when all are durably accepted, or refused. */
+ * node that hosts its receiver; the answer is given when all are durably accepted, or refused.
+ *
+ * A receiver with placement any may have been here, or may have got the message on another node
+ * before. So its message is looked for in this node's queue by its id before it goes anywhere else,
+ * and a node that may have it is the only one that it goes to (router.h, "not twice"). */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "base/time.h"
-#include "call.h"
+#include "send_parts.h"
 
 enum {
     LINES_MAX = 1000,
     WAIT_MAX_MS = 10 * 60 * 1000,
     FORWARD_MS = 15000,
+    TURNS_MAX = 4, /* a message that is sent on and on */
 };
-
-typedef struct send_item {
-    node_message message;
-    char *id, *agent; /* what is left of the message when it was handed on */
-    cx_err err;
-    json_t *result;
-    bool open;  /* neither result nor error yet */
-    bool moved; /* a peer said that it is not there: look again, once */
-} send_item;
-
-typedef struct sending {
-    node_call *call;
-    bool bulk;
-    int64_t wait_ms; /* of a single message; 0: don't */
-    send_item *items;
-    size_t count;
-    size_t outstanding; /* groups under way */
-    bool refreshed;
-    bool waiting;
-} sending;
 
 /* A part of the items that goes the same way. */
 typedef struct group {
@@ -44,131 +29,13 @@ typedef struct group {
 
 static void route(sending *whole);
 
-static void free_send(sending *whole)
-{
-    for (size_t i = 0; i < whole->count; i++) {
-        node_message_free(&whole->items[i].message);
-        cx_free(&whole->items[i].id);
-        cx_free(&whole->items[i].agent);
-        cx_json_free(&whole->items[i].result);
-    }
-    cx_free(&whole->items);
-    cx_free(&whole);
-}
-
-/* ---- the answer */
-
-static void answer_bulk(sending *whole)
-{
-    CX_AUTO(cx_buffer_free) cx_buffer body = {0};
-
-    for (size_t i = 0; i < whole->count; i++) {
-        send_item *item = &whole->items[i];
-        CX_AUTO(cx_json_free) json_t *line = NULL;
-        CX_AUTO(cx_free) char *text = NULL;
-
-        if (item->result != NULL) {
-            line = json_incref(item->result);
-        } else {
-            line = cx_err_to_json(&item->err);
-            if (item->id != NULL)
-                json_object_set_new(line, "message_id", json_string(item->id));
-        }
-        text = cx_json_line(line);
-        cx_buffer_add_text(&body, text);
-        cx_buffer_add_text(&body, "\n");
-    }
-    node_answer_bytes(whole->call, 200, "application/x-ndjson", cx_buffer_bytes(&body));
-    free_send(whole);
-}
-
-static void answer_single(sending *whole)
-{
-    send_item *item = &whole->items[0];
-    const char *status = cx_json_text_or_empty(item->result, "status");
-
-    if (item->result == NULL)
-        node_answer_error(whole->call, &item->err);
-    else
-        node_answer(whole->call, strcmp(status, "accepted") == 0 ? 202 : 200,
-                    CX_TAKE(item->result));
-    free_send(whole);
-}
-
-static json_t *accepted_json(const char *id, bool duplicate)
-{
-    return json_pack("{s:s, s:s, s:b}", "message_id", id, "status", "accepted", "duplicate",
-                     duplicate);
-}
-
-static json_t *finished_json(const char *id, node_message_state state, const char *reply,
-                             const char *error, int64_t latency_ms, bool duplicate)
-{
-    json_t *value = reply == NULL ? NULL : json_loads(reply, JSON_DECODE_ANY, NULL);
-
-    return json_pack("{s:s, s:s, s:b, s:o, s:o, s:I}", "message_id", id, "status",
-                     node_message_state_word(state), "duplicate", duplicate, "reply",
-                     value == NULL ? json_null() : value, "error", cx_json_text(error),
-                     "latency_ms", (json_int_t)latency_ms);
-}
-
-/* ---- waiting for the reply */
-
-static void on_waited(const node_finished *finished, void *arg)
-{
-    sending *whole = arg;
-    send_item *item = &whole->items[0];
-    bool duplicate = json_is_true(json_object_get(item->result, "duplicate"));
-
-    whole->waiting = false;
-    if (finished != NULL) {
-        cx_json_free(&item->result);
-        item->result = finished_json(finished->id, finished->state, finished->reply,
-                                     finished->error, finished->latency_ms, duplicate);
-    }
-    answer_single(whole);
-}
-
-static void on_client_gone(node_call *call)
-{
-    sending *whole = call->gone_arg;
-
-    if (!whole->waiting)
-        return;
-    node_waiters_cancel(call->node->waiters, whole->items[0].id, whole);
-    answer_single(whole);
-}
-
-static void give_answer(sending *whole)
-{
-    const send_item *item = whole->items;
-
-    if (whole->bulk) {
-        answer_bulk(whole);
-        return;
-    }
-    /* A peer that was asked to wait has waited; its answer is the result. */
-    if (whole->wait_ms == 0 || item->result == NULL || item->agent == NULL ||
-        whole->call->exchange == NULL ||
-        strcmp(cx_json_text_or_empty(item->result, "status"), "accepted") != 0) {
-        answer_single(whole);
-        return;
-    }
-    whole->waiting = true;
-    node_waiters_add(whole->call->node->waiters, item->id, whole->wait_ms, on_waited, whole);
-}
-
 /* ---- groups */
 
-static void end_group(group *ended)
+/* One part of the work is over; with the last one, what is still open is routed anew. */
+static void end_part(sending *whole)
 {
-    sending *whole = ended->whole;
     bool again = false;
 
-    cx_free(&ended->node);
-    cx_free(&ended->places);
-    cx_buffer_free(&ended->body);
-    cx_free(&ended);
     if (--whole->outstanding > 0)
         return;
     for (size_t i = 0; i < whole->count; i++)
@@ -176,32 +43,18 @@ static void end_group(group *ended)
     if (again)
         route(whole);
     else
-        give_answer(whole);
+        send_give_answer(whole);
 }
 
-static void fail_item(send_item *item, const cx_err *err)
+static void end_group(group *ended)
 {
-    item->err = *err;
-    item->open = false;
-}
+    sending *whole = ended->whole;
 
-static void take_acceptance(const sending *whole, send_item *item, const node_acceptance *accepted)
-{
-    const node_message *first = &accepted->message;
-    bool is_over = first->state == NODE_DONE || first->state == NODE_FAILED;
-
-    item->open = false;
-    if (accepted->err.code != CX_OK) {
-        item->err = accepted->err;
-    } else if (accepted->duplicate && is_over && !whole->bulk) {
-        item->result = finished_json(item->id, first->state, first->reply, first->error,
-                                     first->done_at_ms - first->accepted_at_ms, true);
-    } else {
-        item->result = accepted_json(item->id, accepted->duplicate);
-        if (accepted->duplicate)
-            json_object_set_new(item->result, "state",
-                                json_string(node_message_state_word(first->state)));
-    }
+    cx_free(&ended->node);
+    cx_free(&ended->places);
+    cx_buffer_free(&ended->body);
+    cx_free(&ended);
+    end_part(whole);
 }
 
 static void on_accepted(node_acceptance *results, size_t count, void *arg)
@@ -209,29 +62,8 @@ static void on_accepted(node_acceptance *results, size_t count, void *arg)
     group *ended = arg;
 
     for (size_t i = 0; i < count; i++)
-        take_acceptance(ended->whole, &ended->whole->items[ended->places[i]], &results[i]);
+        send_take_acceptance(ended->whole, &ended->whole->items[ended->places[i]], &results[i]);
     end_group(ended);
-}
-
-static void take_line(sending *whole, send_item *item, cx_bytes line)
-{
-    CX_AUTO(cx_json_free) json_t *result = NULL;
-    cx_err err;
-
-    if (!cx_json_parse(line, NODE_REPLY_MAX * 2, "peer", &result, &err)) {
-        fail_item(item, &err);
-    } else if (json_object_get(result, "error") != NULL &&
-               json_is_object(json_object_get(result, "error"))) {
-        cx_err_from_json(result, &err);
-        if (err.code == CX_NOT_FOUND && !whole->refreshed)
-            item->moved = true; /* it lived there: ask everybody again */
-        else
-            fail_item(item, &err);
-    } else {
-        item->open = false;
-        item->result = CX_TAKE(result);
-        cx_free(&item->agent); /* the peer has waited: nobody here finishes it */
-    }
 }
 
 static cx_bytes next_line(cx_bytes *rest)
@@ -255,12 +87,14 @@ static void on_forwarded(const cx_http_answer *answer, void *arg)
         cx_err err;
 
         if (answer->status != 0) {
-            take_line(ended->whole, item, by_lines ? next_line(&rest) : rest);
+            send_take_line(ended->whole, item, ended->node, by_lines ? next_line(&rest) : rest);
             continue;
         }
+        if (answer->sent)
+            node_router_set_may_have(ended->whole->call->node->router, item->id, ended->node);
         cx_fail(&err, CX_UNAVAILABLE, "%s: %s", ended->node, answer->error.message);
         cx_hint(&err, "%s", answer->error.hint);
-        fail_item(item, &err);
+        send_fail(item, &err);
     }
     end_group(ended);
 }
@@ -274,6 +108,8 @@ static void start_local(group *started)
         node_message *message = &whole->items[started->places[i]].message;
 
         message->accepted_at_ms = cx_wall_ms();
+        if (whole->call->is_peer)
+            message->node = cx_strdup(whole->call->who.name);
         messages[i] = *message;
         *message = (node_message){0};
     }
@@ -317,41 +153,123 @@ static group *group_of(sending *whole, group **groups, size_t *count, const char
     return groups[(*count)++];
 }
 
+/* ---- was it here before? */
+
+typedef struct looking {
+    sending *whole;
+    size_t at;
+} looking;
+
+static void on_looked(node_message *messages, size_t count, const cx_err *err, void *arg)
+{
+    looking *look = arg;
+    sending *whole = look->whole;
+    send_item *item = &whole->items[look->at];
+
+    cx_free(&look);
+    if (err != NULL) {
+        send_fail(item, err); /* not looked: nobody may take that for "not here" */
+    } else {
+        item->looked = true;
+        item->known = count > 0;
+        if (count > 0)
+            send_take_known(whole, item, &messages[0]);
+        if (item->moved_to != NULL && !whole->call->is_peer) { /* go after it */
+            item->err = (cx_err){0};
+            cx_free(&item->moved_to);
+            item->open = true;
+        }
+    }
+    end_part(whole);
+}
+
+/* An agent that never moves has its messages where it is; for the others, and for peers that want to
+ * know what became of a message, it counts. */
+static bool needs_look(const sending *whole, const send_item *item, const node_target *target)
+{
+    const node_self *node = whole->call->node;
+
+    if (item->looked || !item->given || target->kind == NODE_TARGET_LOCAL)
+        return item->given && !item->looked && whole->closed.code != CX_OK;
+    return whole->call->is_peer || target->kind == NODE_TARGET_BETWEEN ||
+           node_capability_of(item->message.receiver) != NULL ||
+           node_registry_placed(node->registry, item->message.receiver) != NULL;
+}
+
+static void look(sending *whole, size_t at)
+{
+    looking *started = cx_alloc(1, sizeof *started);
+
+    *started = (looking){whole, at};
+    node_queue_find(whole->call->node->queue, whole->items[at].id, on_looked, started);
+}
+
 /* ---- routing */
 
 /* A peer forwarded it: it is for an agent of ours or for nobody, so nothing goes in circles. */
-static node_target find_target(const sending *whole, const node_message *message)
+static node_target find_target(const sending *whole, const send_item *item)
 {
     const node_call *call = whole->call;
+    const node_message *message = &item->message;
+    const node_router *router = call->node->router;
+    const char *holder = call->is_peer ? NULL : node_router_may_have(router, item->id);
     node_target target =
-        node_router_find(call->node->router, message->receiver,
+        node_router_find(router, message->receiver,
                          message->conversation_id != NULL ? message->conversation_id : message->id);
 
-    if (call->is_peer && target.kind != NODE_TARGET_LOCAL)
-        return (node_target){.kind = NODE_TARGET_UNKNOWN};
+    if (call->is_peer && target.kind == NODE_TARGET_PEER)
+        target.kind = NODE_TARGET_BETWEEN; /* whoever sent it here will learn where it is */
+    if (call->is_peer && target.kind == NODE_TARGET_BETWEEN &&
+        !node_placed_is_there(node_registry_placed(call->node->registry, message->receiver)))
+        target.kind = NODE_TARGET_UNKNOWN;
+    if (holder == NULL)
+        return target;
+    switch (node_router_reach(router, holder)) {
+    case NODE_REACH_THERE:
+        return (node_target){.kind = NODE_TARGET_PEER, .agent = message->receiver, .node = holder};
+    case NODE_REACH_AWAY: return (node_target){.kind = NODE_TARGET_AWAY, .node = holder};
+    case NODE_REACH_SELF:
+    case NODE_REACH_GONE: break;
+    }
     return target;
 }
 
-static void refuse_target(const node_call *call, send_item *item, const node_target *target)
+static void refuse_target(const sending *whole, send_item *item, const node_target *target)
 {
-    const node_self *node = call->node;
-    const char *unasked = call->is_peer ? NULL : node_router_unasked(node->router);
+    const node_self *node = whole->call->node;
+    const char *receiver = item->message.receiver;
+    const char *unasked = whole->call->is_peer ? NULL : node_router_unasked(node->router);
     cx_err err;
 
-    if (target->kind == NODE_TARGET_AWAY) {
-        cx_fail(&err, CX_UNAVAILABLE, "%s is on %s, which can't be reached", item->message.receiver,
+    switch (target->kind) {
+    case NODE_TARGET_AWAY:
+        cx_fail(&err, CX_UNAVAILABLE,
+                node_router_may_have(node->router, item->id) != NULL
+                    ? "%s may be on %s already, which can't be reached"
+                    : "%s is on %s, which can't be reached",
+                node_router_may_have(node->router, item->id) != NULL ? item->id : receiver,
                 target->node);
         cx_hint(&err, "try again when %s is back", target->node);
-    } else if (unasked != NULL) {
-        cx_fail(&err, CX_UNAVAILABLE, "no agent %s is known, and %s could not be asked yet",
-                item->message.receiver, unasked);
+        break;
+    case NODE_TARGET_BETWEEN:
+        cx_fail(&err, CX_UNAVAILABLE, "%s is on its way to another node", receiver);
         cx_hint(&err, "try again in a moment");
-    } else {
-        cx_fail(&err, CX_NOT_FOUND, "no agent %s", item->message.receiver);
+        break;
+    case NODE_TARGET_LOCAL:
+    case NODE_TARGET_PEER:
+    case NODE_TARGET_UNKNOWN:
+        if (unasked != NULL) {
+            cx_fail(&err, CX_UNAVAILABLE, "no agent %s is known, and %s could not be asked yet",
+                    receiver, unasked);
+            cx_hint(&err, "try again in a moment");
+            break;
+        }
+        cx_fail(&err, CX_NOT_FOUND, "no agent %s", receiver);
         cx_hint(&err, "cx-agents list --all shows what is deployed; this is %s",
                 node->config->node_id);
+        break;
     }
-    fail_item(item, &err);
+    send_fail(item, &err);
 }
 
 static void on_refreshed(void *arg)
@@ -366,14 +284,14 @@ static bool needs_refresh(const sending *whole)
     for (size_t i = 0; i < whole->count; i++)
         if (whole->items[i].open &&
             (whole->items[i].moved ||
-             find_target(whole, &whole->items[i].message).kind == NODE_TARGET_UNKNOWN))
+             find_target(whole, &whole->items[i]).kind == NODE_TARGET_UNKNOWN))
             return true;
     return false;
 }
 
 static void start_groups(sending *whole, group **groups, size_t count)
 {
-    whole->outstanding = count;
+    whole->outstanding += count;
     for (size_t i = 0; i < count; i++)
         if (groups[i]->node == NULL)
             start_local(groups[i]);
@@ -381,29 +299,67 @@ static void start_groups(sending *whole, group **groups, size_t count)
             start_peer(groups[i]);
 }
 
+/* Starts looking for those that may have been here before; they are routed again after that. */
+static bool start_looks(sending *whole)
+{
+    size_t count = 0;
+
+    whole->outstanding = 1;
+    for (size_t i = 0; i < whole->count; i++) {
+        node_target target;
+
+        if (!whole->items[i].open)
+            continue;
+        target = find_target(whole, &whole->items[i]);
+        if (!needs_look(whole, &whole->items[i], &target))
+            continue;
+        count++;
+        whole->outstanding++;
+        look(whole, i);
+    }
+    if (count == 0)
+        whole->outstanding = 0;
+    else
+        end_part(whole);
+    return count > 0;
+}
+
+/* Chooses one item's way; false: it has none. */
+static bool choose(sending *whole, send_item *item, node_target *target)
+{
+    if (whole->closed.code != CX_OK) {
+        send_fail(item, &whole->closed);
+        return false;
+    }
+    *target = find_target(whole, item);
+    item->moved = false;
+    if (++item->turns > TURNS_MAX)
+        target->kind = NODE_TARGET_BETWEEN;
+    if (target->kind == NODE_TARGET_LOCAL || target->kind == NODE_TARGET_PEER)
+        return true;
+    refuse_target(whole, item, target);
+    return false;
+}
+
 static void route(sending *whole)
 {
-    node_self *node = whole->call->node;
     CX_AUTO(cx_free) group **groups = cx_alloc(whole->count + 1, sizeof *groups);
     size_t group_count = 0;
 
     if (needs_refresh(whole)) {
         whole->refreshed = true;
-        node_router_refresh(node->router, on_refreshed, whole);
+        node_router_refresh(whole->call->node->router, on_refreshed, whole);
         return;
     }
+    if (start_looks(whole))
+        return;
     for (size_t i = 0; i < whole->count; i++) {
         send_item *item = &whole->items[i];
         node_target target;
         group *chosen;
 
-        if (!item->open)
+        if (!item->open || !choose(whole, item, &target))
             continue;
-        target = find_target(whole, &item->message);
-        if (target.kind != NODE_TARGET_LOCAL && target.kind != NODE_TARGET_PEER) {
-            refuse_target(whole->call, item, &target);
-            continue;
-        }
         chosen = group_of(whole, groups, &group_count, target.node);
         chosen->places[chosen->count++] = i;
         cx_free(&item->agent);
@@ -412,7 +368,7 @@ static void route(sending *whole)
         item->message.lane = cx_strdup(target.agent);
     }
     if (group_count == 0)
-        give_answer(whole);
+        send_give_answer(whole);
     else
         start_groups(whole, groups, group_count);
 }
@@ -433,7 +389,8 @@ static void read_item(const sending *whole, cx_bytes text, const char *where, se
             item->id = cx_strdup(given);
         return;
     }
-    if (item->message.id == NULL) {
+    item->given = item->message.id != NULL;
+    if (!item->given) {
         cx_ulid(cx_wall_ms(), id);
         item->message.id = cx_strdup(id);
     }
@@ -489,12 +446,17 @@ void node_post_messages(node_call *call)
 
     whole->call = call;
     whole->bulk = type != NULL && strncmp(type, "application/x-ndjson", 20) == 0;
-    call->gone = on_client_gone;
+    call->gone = send_on_client_gone;
     call->gone_arg = whole;
-    if (!is_open(call->node, &err) || !read_wait(whole, &err) ||
+    if (!is_open(call->node, &whole->closed))
+        err = whole->closed;
+    else
+        whole->closed = (cx_err){0};
+    /* A peer learns of each message whether it is here; that answer it can count on. */
+    if ((whole->closed.code != CX_OK && !call->is_peer) || !read_wait(whole, &err) ||
         (whole->bulk && !read_lines(whole, &err))) {
         node_answer_error(call, &err);
-        free_send(whole);
+        send_free(whole);
         return;
     }
     if (!whole->bulk) {

@@ -70,6 +70,7 @@ static void dispatch(node_call *call)
     case NODE_GET_LEASES: node_get_leases(call); return;
     case NODE_POST_LEASE: node_post_lease(call); return;
     case NODE_DELETE_LEASE: node_delete_lease(call); return;
+    case NODE_POST_CLAIMS: node_post_claims(call); return;
     case NODE_GET_STATE: node_get_state(call); return;
     case NODE_CHECKPOINT: node_post_checkpoint(call); return;
     case NODE_GET_DRAIN: node_get_drain(call); return;

@@ -180,15 +180,6 @@ static bool take_limits(const json_t *json, node_spec *spec, cx_err *err)
     return true;
 }
 
-static json_t *texts_to_json(const cx_list *list)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < list->count; i++)
-        json_array_append_new(array, json_string(list->items[i]));
-    return array;
-}
-
 static json_t *env_to_json(const cx_list *env)
 {
     json_t *object = json_object();
@@ -235,6 +226,25 @@ void node_spec_free(node_spec **owner)
     cx_free(owner);
 }
 
+static void copy_list(const cx_list *from, cx_list *to)
+{
+    *to = (cx_list){0};
+    for (size_t i = 0; i < from->count; i++)
+        cx_list_add(to, from->items[i]);
+}
+
+node_spec *node_spec_copy(const node_spec *spec)
+{
+    node_spec *copy = cx_alloc(1, sizeof *copy);
+
+    *copy = *spec;
+    copy->id = cx_strdup(spec->id);
+    copy_list(&spec->command, &copy->command);
+    copy_list(&spec->capabilities, &copy->capabilities);
+    copy_list(&spec->env, &copy->env);
+    return copy;
+}
+
 json_t *node_spec_limits(const node_spec *spec)
 {
     char timeout[CX_TIME_TEXT_SIZE];
@@ -248,8 +258,8 @@ json_t *node_spec_limits(const node_spec *spec)
 json_t *node_spec_to_json(const node_spec *spec)
 {
     return json_pack("{s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:I}", "id", spec->id, "command",
-                     texts_to_json(&spec->command), "capabilities",
-                     texts_to_json(&spec->capabilities), "priority",
+                     cx_json_texts(&spec->command), "capabilities",
+                     cx_json_texts(&spec->capabilities), "priority",
                      node_priority_word(spec->priority), "placement",
                      node_placement_word(spec->placement), "env", env_to_json(&spec->env), "limits",
                      node_spec_limits(spec), "max_attempts", (json_int_t)spec->attempts_max);

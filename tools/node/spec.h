@@ -35,6 +35,7 @@ typedef struct node_spec {
 CX_MUST_CHECK bool node_spec_parse(const json_t *json, const char *id, node_spec **spec,
                                    cx_err *err);
 void node_spec_free(node_spec **owner);
+node_spec *node_spec_copy(const node_spec *spec);
 json_t *node_spec_to_json(const node_spec *spec); /* new reference; all fields */
 json_t *node_spec_limits(const node_spec *spec);  /* new reference; the part "limits" */
 bool node_spec_equal(const node_spec *a, const node_spec *b);

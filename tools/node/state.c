@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "drain.h"
+#include "hosting.h"
 #include "pki/cert.h"
 #include "process.h"
 #include "server.h"
@@ -31,8 +32,11 @@ enum {
 
 void node_changed(node_self *node)
 {
+    if (node->gossip == NULL) /* it is still being opened */
+        return;
     node_gossip_tags_changed(node->gossip);
     node_outbox_wake(node->outbox);
+    node_hosting_look(node->hosting);
 }
 
 static json_t *tags_of(void *arg)
@@ -52,6 +56,8 @@ static void on_members(const json_t *members, void *arg)
 
     node_router_members(node->router, members);
     node_leases_members(node->leases, members);
+    node_tenures_members(node->tenures, members);
+    node_hosting_members(node->hosting, members);
     node_outbox_wake(node->outbox);
 }
 
@@ -67,9 +73,36 @@ static void on_queued(const char *lane, void *arg)
     }
 }
 
+static void on_learned(const char *node_id, const json_t *placed, void *arg)
+{
+    node_self *node = arg;
+
+    node_hosting_learn(node->hosting, node_id, placed);
+    node_outbox_wake(node->outbox);
+}
+
+static void on_tenures(void *arg)
+{
+    node_hosting_look(((node_self *)arg)->hosting);
+}
+
+/* Who waits for its reply here asks there. */
+static void on_out_gone(const char *message_id, const char *node_id, void *arg)
+{
+    node_waiters_finished(((node_self *)arg)->waiters,
+                          &(node_finished){.id = message_id, .moved_to = node_id});
+}
+
 static bool is_awaited(const char *message_id, void *arg)
 {
     return node_waiters_has(((node_self *)arg)->waiters, message_id);
+}
+
+/* A placed agent works while its lease is ours. */
+static bool may_take(const node_spec *spec, void *arg)
+{
+    return spec->placement == NODE_PINNED ||
+           node_tenures_is_valid(((node_self *)arg)->tenures, spec->id);
 }
 
 static void on_finished(const node_finished *finished, void *arg)
@@ -263,10 +296,16 @@ static bool open_agents(node_self *node, cx_err *err)
                                                            .cluster = node->config->cluster,
                                                            .node_id = node->config->node_id,
                                                            .is_awaited = is_awaited,
+                                                           .may_take = may_take,
                                                            .finished = on_finished,
                                                            .send = on_send,
                                                            .arg = node});
-    return node_registry_open(node->storage, node->data_dir, &node->log, on_registered, node,
+    return node_registry_open(&(node_registry_options){.storage = node->storage,
+                                                       .log = &node->log,
+                                                       .data_dir = node->data_dir,
+                                                       .node_id = node->config->node_id,
+                                                       .found = on_registered,
+                                                       .arg = node},
                               &node->registry, err);
 }
 
@@ -278,19 +317,32 @@ static void open_outside(node_self *node)
     node_counts counts;
 
     node->http = cx_http_loop_open(node->loop, TRANSFERS_MAX);
-    node->router = node_router_open(
-        &(node_router_options){.loop = node->loop,
-                               .log = &node->log,
-                               .http = node->http,
-                               .tls = node->tls,
-                               .node_id = node->config->node_id,
-                               .agents = node->agents,
-                               .expects_peers = node->config->bootstrap_expect > 1});
+    node->router =
+        node_router_open(&(node_router_options){.loop = node->loop,
+                                                .log = &node->log,
+                                                .http = node->http,
+                                                .tls = node->tls,
+                                                .node_id = node->config->node_id,
+                                                .agents = node->agents,
+                                                .registry = node->registry,
+                                                .expects_peers = node->config->bootstrap_expect > 1,
+                                                .learned = on_learned,
+                                                .arg = node});
     node->outbox = node_outbox_open(&(node_outbox_options){.loop = node->loop,
                                                            .log = &node->log,
                                                            .queue = node->queue,
                                                            .router = node->router,
-                                                           .node_id = node->config->node_id});
+                                                           .node_id = node->config->node_id,
+                                                           .gone = on_out_gone,
+                                                           .arg = node});
+    node->tenures = node_tenures_open(&(node_tenures_options){.loop = node->loop,
+                                                              .log = &node->log,
+                                                              .tls = node->tls,
+                                                              .leases = node->leases,
+                                                              .node_id = node->config->node_id,
+                                                              .changed = on_tenures,
+                                                              .arg = node});
+    node->hosting = node_hosting_open(node);
     while (node_queue_next(node->queue, &cursor, &lane, &counts))
         if (node_outbox_owns(lane) && counts.queued > 0)
             cx_list_add(&lanes, lane);
@@ -374,12 +426,20 @@ bool node_self_open(const char *config_path, bool verbose, node_self *node, cx_e
 
 /* ---- ending */
 
-static void on_agents_ended(void *arg)
+static void on_farewell(void *arg)
 {
     node_self *node = arg;
 
     /* What was written last, to the gossip agent and to clients, still goes out. */
     event_base_loopexit(node->loop, &(struct timeval){.tv_usec = FAREWELL_MS * 1000});
+}
+
+/* Others may run our agents from now on: they need not wait for the leases to end. */
+static void on_agents_ended(void *arg)
+{
+    node_self *node = arg;
+
+    node_tenures_end(node->tenures, on_farewell, node);
 }
 
 static void stop_agents(node_self *node)
@@ -457,10 +517,14 @@ void node_self_close(node_self *node)
     if (node->router != NULL)
         node_router_stop(node->router);
     cx_http_loop_close(&node->http);
+    if (node->tenures != NULL)
+        node_tenures_stop(node->tenures);
     node_gossip_close(&node->gossip);
     node_storage_close(&node->storage);
     node_outbox_close(&node->outbox);
     node_agents_close(&node->agents);
+    node_hosting_close(&node->hosting);
+    node_tenures_close(&node->tenures);
     node_router_close(&node->router);
     node_waiters_close(&node->waiters);
     node_registry_close(&node->registry);

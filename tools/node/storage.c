@@ -34,6 +34,10 @@ static const char *const queue_migrations[] = {
     " WHERE conversation_id IS NOT NULL;"
     "CREATE INDEX message_by_end ON message (done_at) WHERE done_at IS NOT NULL;"
     "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+    /* node: where the message went, or may have gone: to no other, until that one says that it does
+     * not have it. handed: it was for an agent of this node, which runs elsewhere now. */
+    "ALTER TABLE message ADD COLUMN node TEXT;"
+    "ALTER TABLE message ADD COLUMN handed INTEGER NOT NULL DEFAULT 0;",
 };
 
 static const char *const registry_migrations[] = {
@@ -44,6 +48,16 @@ static const char *const registry_migrations[] = {
     " deployed_at INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;"
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    /* The whole cluster's agents with placement any (placed.h); agent: the pinned ones of this node.
+     * spec NULL: removed. */
+    "CREATE TABLE placed ("
+    " id TEXT PRIMARY KEY,"
+    " version INTEGER NOT NULL,"
+    " changed_by TEXT NOT NULL,"
+    " spec TEXT,"
+    " suspended INTEGER NOT NULL,"
+    " changed_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;",
 };
 
 /* A name keeps its row while it is free, for its last fence. Times in milliseconds of the monotonic

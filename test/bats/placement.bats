@@ -1,0 +1,283 @@
+#!/usr/bin/env bats
+# Agents with placement any: one copy, on a node that works, and no message lost or done twice.
+
+load common
+load fake
+load node
+
+setup_file() {
+    make_pki
+}
+
+# up NUMBER…: nodes of one cluster.
+up() {
+    local number
+    for number; do
+        write_node "$number" "bootstrap_expect: $#"
+        sed -i '0,/^bootstrap_expect/{//d}' "$BATS_TEST_TMPDIR/node-$number/config.yaml"
+        with_gossip "$number"
+        start_node "$number"
+    done
+    for number; do
+        NODE=$number wait_until 10 sees_alive $#
+    done
+}
+
+sees_alive() {
+    figure_is /api/v1/debug/state '[.peers[] | select(.alive)] | length' $(($1 - 1))
+}
+
+# gossip_status NODE STATUS: what all agents say of a node from now on.
+gossip_status() {
+    local file=$BATS_TEST_TMPDIR/gossip/$1.json
+    jq --arg status "$2" '.status = $status' "$file" >"$file.new"
+    mv "$file.new" "$file"
+}
+
+on() {
+    NODE=$1 "${@:2}"
+}
+
+# deploy_any AGENT [FIELDS]: the counter with placement any.
+deploy_any() {
+    api adam PUT "/api/v1/agents/$1" --data-binary \
+        "$(jq -c --arg id "$1" '.id = $id | .placement = "any" | . + ('"${2:-{\}}"')' "$CX_ROOT/share/agents/counter.json")"
+}
+
+# host_of AGENT NUMBER…: the nodes of these on which it runs, by their own lists.
+host_of() {
+    local number agent=$1
+    for number in "${@:2}"; do
+        on "$number" figure /api/v1/agents \
+            ".agents[] | select(.id == \"$agent\" and .state == \"running\" and .pid) | .node_id"
+    done
+}
+
+runs_on() {
+    [[ $(host_of "$1" 1 2 3) == "$2" ]]
+}
+
+runs_somewhere() {
+    [[ $(host_of "$@") == node-? ]]
+}
+
+other_than() {
+    local number
+    for number in 1 2 3; do
+        [[ node-$number == "$1" ]] || {
+            echo "$number"
+            return
+        }
+    done
+}
+
+@test "one copy runs, whichever node it was deployed on, and is known everywhere" {
+    up 1 2 3
+    run on 2 deploy_any counter
+    assert_json .changed true
+    wait_until 15 runs_somewhere counter 1 2 3
+    run on 2 deploy_any counter
+    assert_json .changed false
+    for number in 1 2 3; do
+        run on $number send_message '{"receiver":"counter","message_id":"m-'$number'"}' 10s
+        assert_json '.status, .reply.count' $'done\n'$number
+        run on $number api vic GET /api/v1/agents/counter
+        assert_json '.state, .node_id' "running"$'\n'"$(host_of counter 1 2 3)"
+    done
+}
+
+# ledger NUMBER AGENT: the ids of the messages that the agent's copy on this node has counted.
+ledger() {
+    local file=$BATS_TEST_TMPDIR/node-$1/data/agents/$2/log.ndjson
+    [[ ! -e $file ]] || jq -r .message_id "$file"
+}
+
+ledgers() {
+    local number
+    for number in 1 2 3; do
+        ledger "$number" "$1"
+    done
+}
+
+# entered STATE
+entered() {
+    figure_is /api/v1/node/drain .state "$1"
+}
+
+@test "400 sends one after another while its node is drained, exited, killed with -9 and started again: none fails, none is lost, none is done twice" {
+    up 1 2 3
+    on 1 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    local host other i
+    host=$(host_of counter 1 2 3)
+    other=$(other_than "$host")
+    host=${host#node-}
+    for i in {1..400}; do
+        case $i in
+            50) on "$host" api adam POST /api/v1/node/drain --data '{"mode":"drain"}' ;;
+            150) on "$host" api adam POST /api/v1/node/resume ;;
+            250) stop_daemon "node-$host" KILL ;;
+            255) start_node "$host" ;;
+        esac
+        cx-queue send --config "$BATS_TEST_TMPDIR/node-$other/config.yaml" --to counter \
+            --id "m-$i" --wait 20s --timeout 60s >"$BATS_TEST_TMPDIR/answer" 2>"$BATS_TEST_TMPDIR/error" ||
+            {
+                cat "$BATS_TEST_TMPDIR/answer" "$BATS_TEST_TMPDIR/error"
+                false
+            }
+        jq -e '.status == "done"' "$BATS_TEST_TMPDIR/answer" >/dev/null
+    done
+    assert_equal "$(ledgers counter | sort | uniq -d)" ""
+    assert_equal "$(ledgers counter | sort -u | wc -l)" 400
+    assert_equal "$(ledgers counter | wc -l)" 400
+}
+
+@test "a drain hands over what is queued, in order, and says how much" {
+    up 1 2 3
+    on 1 deploy_any slow '{"command":["slow"],"limits":{"in_flight":1}}'
+    wait_until 15 runs_somewhere slow 1 2 3
+    local host other
+    host=$(host_of slow 1 2 3)
+    other=$(other_than "$host")
+    host=${host#node-}
+    jq -nc 'range(20) | {receiver: "slow", message_id: "m-\(.)", content: {sleep_ms: 300}}' \
+        >"$BATS_TEST_TMPDIR/lines"
+    run on "$other" send_lines "$BATS_TEST_TMPDIR/lines"
+    assert_equal "$(jq -s 'map(select(.status == "accepted")) | length' <<<"$output")" 20
+    on "$host" api adam POST /api/v1/node/drain --data '{"mode":"drain"}'
+    NODE=$host wait_until 20 entered drained
+    run on "$host" api adam GET /api/v1/node/drain
+    assert_json '.handed_over > 10, .remaining, (.handed_over + .completed)' $'true\n0\n20'
+    all_done() {
+        local number sum=0
+        for number in 1 2 3; do
+            sum=$((sum + $(on "$number" figure /api/v1/messages/stats .processed_total)))
+        done
+        ((sum == 20))
+    }
+    wait_until 30 all_done
+    assert_equal "$(host_of slow 1 2 3 | wc -l)" 1
+    refute_on "$host" slow
+    # What was handed over was done in the order in which it was sent.
+    local now
+    now=$(host_of slow 1 2 3)
+    now=${now#node-}
+    run on "$now" api vic GET '/api/v1/messages?agent=slow&limit=100'
+    assert_json '[.messages | sort_by(.done_at)[] | .message_id[2:] | tonumber] | . == sort' true
+}
+
+refute_on() {
+    [[ -z $(host_of "$2" "$1") ]]
+}
+
+@test "the node dies: the agent comes up elsewhere, and its messages when the node is back" {
+    up 1 2 3
+    on 1 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    local host other
+    host=$(host_of counter 1 2 3)
+    other=$(other_than "$host")
+    host=${host#node-}
+    on "$other" send_message '{"receiver":"counter","message_id":"before"}' 10s
+    # Three that it has durably, and has not done.
+    on "$host" api adam POST /api/v1/agents/counter/suspend
+    NODE=$host wait_until 10 figure_is /api/v1/agents/counter .state suspended
+    for i in 1 2 3; do
+        run on "$other" send_message '{"receiver":"counter","message_id":"kept-'$i'"}'
+        assert_json .status accepted
+    done
+    stop_daemon "node-$host" KILL
+    on "$other" api adam POST /api/v1/agents/counter/resume
+    alive() { [[ -n $(host_of counter "$@") ]]; }
+    local rest=()
+    for i in 1 2 3; do [[ $i == "$host" ]] || rest+=("$i"); done
+    wait_until 30 alive "${rest[@]}"
+    run on "$other" send_message '{"receiver":"counter","message_id":"after"}' 20s
+    assert_json .status 'done'
+    start_node "$host"
+    counted() { [[ $(ledgers counter | sort | paste -sd' ') == "after before kept-1 kept-2 kept-3" ]]; }
+    wait_until 30 counted
+    wait_until 20 runs_somewhere counter 1 2 3
+}
+
+@test "a minority stops its copies before others start theirs" {
+    up 1 2 3
+    on 1 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    local host pid
+    host=$(host_of counter 1 2 3)
+    host=${host#node-}
+    pid=$(on "$host" figure /api/v1/agents/counter .pid)
+    # The two others are gone: what is left is a minority.
+    local rest=()
+    for i in 1 2 3; do [[ $i == "$host" ]] || rest+=("$i"); done
+    for i in "${rest[@]}"; do stop_daemon "node-$i" KILL; done
+    process_gone() { [[ ! -e /proc/$pid ]]; }
+    wait_until 15 process_gone
+    refute_on "$host" counter
+    run on "$host" send_message '{"receiver":"counter"}'
+    assert_json .error.code unavailable
+    assert_equal "$(http_status)" 503
+    start_node "${rest[0]}"
+    wait_until 30 runs_somewhere counter "$host" "${rest[0]}"
+}
+
+@test "suspended, resumed and removed through any node" {
+    up 1 2 3
+    on 1 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    local other
+    other=$(other_than "$(host_of counter 1 2 3)")
+    run on "$other" api adam POST /api/v1/agents/counter/suspend
+    assert_json .changed true
+    NODE=$other wait_until 10 figure_is /api/v1/agents/counter .state suspended
+    on "$other" send_message '{"receiver":"counter","message_id":"m"}'
+    run on "$other" api adam DELETE /api/v1/agents/counter
+    assert_json .error.code busy
+    on "$other" api adam POST /api/v1/agents/counter/resume
+    NODE=$other wait_until 10 figure_is /api/v1/agents/counter .state running
+    wait_until 10 counted_one
+    run on "$other" api adam DELETE /api/v1/agents/counter
+    assert_json .changed true
+    for number in 1 2 3; do
+        NODE=$number wait_until 10 figure_is /api/v1/agents/counter .error.code not_found
+    done
+    run on "$other" api adam DELETE /api/v1/agents/counter
+    assert_json .changed false
+    # A node that was off at that time does not bring it back.
+    stop_daemon "node-$other" KILL
+    start_node "$other"
+    wait_until 10 figure_is /api/v1/agents .count 0
+    NODE=$other wait_until 10 figure_is /api/v1/agents .count 0
+}
+
+counted_one() {
+    [[ $(ledgers counter) == m ]]
+}
+
+@test "a cluster of one runs it at once, also after a restart" {
+    up 1
+    on 1 deploy_any counter
+    wait_until 5 runs_somewhere counter 1
+    stop_daemon node-1 KILL
+    start_node 1
+    wait_until 5 runs_somewhere counter 1
+    run send_message '{"receiver":"counter","message_id":"m"}' 5s
+    assert_json .status 'done'
+}
+
+@test "pinned where it was placed, placed where it was pinned" {
+    up 1 2 3
+    on 1 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    run on 2 deploy counter
+    assert_json '.changed, .agent.placement' $'true\npinned'
+    wait_until 15 runs_on counter node-2
+    run on 3 send_message '{"receiver":"counter","message_id":"m"}' 10s
+    assert_json .status 'done'
+    on 3 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    for number in 1 2 3; do
+        NODE=$number wait_until 10 figure_is /api/v1/agents/counter .placement any
+    done
+}
