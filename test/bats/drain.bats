@@ -71,6 +71,9 @@ messages() {
     run --separate-stderr cx-drain enter node-3
     assert_error busy
     [[ $stderr == *node-2* ]]
+    run --separate-stderr cx-drain enter node-2 --mode maintenance --allow fly
+    assert_error invalid
+    [[ $(jq -r .error.message <<<"$stderr") == "drain: node-2: "* ]] # its name once
     state_is node-3 active
     [[ $(cx-drain enter node-3 --force | jq -r .state) == drained ]]
     cx-drain exit node-3 >"$BATS_TEST_TMPDIR/out"

@@ -24,6 +24,15 @@ bool drain_look(cx_api *api, const cx_api_node *node, json_t **document, cx_err 
     return cx_api_call(api, node, "GET", "/api/v1/node/drain", NULL, DRAIN_CALL_MS, document, err);
 }
 
+bool drain_wrap(cx_err *err, const char *verb, const cx_api_node *node)
+{
+    const char *name = drain_name(node);
+    size_t size = strlen(name);
+    bool named = strncmp(err->message, name, size) == 0 && err->message[size] == ':';
+
+    return named ? cx_wrap(err, "%s", verb) : cx_wrap(err, "%s %s", verb, name);
+}
+
 bool drain_emit(cx_run *run, json_t *documents, cx_err *err)
 {
     bool changed = false;

@@ -13,6 +13,8 @@ CX_MUST_CHECK bool drain_open(cx_run *run, bool all, cx_config **config, cx_api 
 /* GET /api/v1/node/drain. */
 CX_MUST_CHECK bool drain_look(cx_api *api, const cx_api_node *node, json_t **document, cx_err *err);
 const char *drain_name(const cx_api_node *node); /* its id, else its address */
+/* Puts before the message what was done to which node ("drain node-2: …"), naming it once. Returns false. */
+bool drain_wrap(cx_err *err, const char *verb, const cx_api_node *node);
 /* Prints the one document, or {"changed","nodes":[…]} of many. */
 CX_MUST_CHECK bool drain_emit(cx_run *run, json_t *documents, cx_err *err);
 /* Sleeps a turn; INTERRUPTED when a signal came. */

@@ -210,7 +210,7 @@ static bool enter(cx_run *run, const void *parsed, cx_err *err)
 
         if (!drain_one(run, parsed, api, &nodes.items[i], &document, err)) {
             cx_json_free(&document);
-            return cx_wrap(err, "drain %s", drain_name(&nodes.items[i]));
+            return drain_wrap(err, "drain", &nodes.items[i]);
         }
         json_array_append_new(documents, document);
     }

@@ -40,7 +40,7 @@ static bool leave(cx_run *run, const void *parsed, cx_err *err)
         if (!cx_api_call(api, &nodes.items[i], "POST",
                          run->dry_run ? "/api/v1/node/resume?dry_run=1" : "/api/v1/node/resume",
                          NULL, DRAIN_CALL_MS, &document, err))
-            return cx_wrap(err, "exit %s", drain_name(&nodes.items[i]));
+            return drain_wrap(err, "exit", &nodes.items[i]);
         json_object_set_new(document, "health",
                             run->dry_run ? json_null() : health_of(run, &nodes.items[i]));
         json_array_append_new(documents, document);
