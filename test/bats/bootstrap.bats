@@ -1,14 +1,21 @@
 #!/usr/bin/env bats
 # The operators' own bootstrap, line by line as it stands in their procedures
-# (test/data/initial-cluster-formation.txt, test/reference/operational-procedures.md), and scripts/bootstrap.
+# (test/reference/operational-procedures.md), and scripts/bootstrap.
 
 load common
-
-SCRIPT=$CX_ROOT/test/data/initial-cluster-formation.txt
 
 setup() {
     root=$BATS_TEST_TMPDIR/root
     mkdir -p "$root"
+    SCRIPT=$BATS_TEST_TMPDIR/initial-cluster-formation
+    document_block "Initial Cluster Formation" >"$SCRIPT"
+    grep -q "caxton server start" "$SCRIPT"
+}
+
+# document_block HEADING: the shell block below this heading of the operators' document, as it stands.
+document_block() {
+    awk -v heading="#### $1" '$0 == heading {there = 1} there && /^```$/ {exit} inside; there && /^```bash$/ {inside = 1}' \
+        "$CX_ROOT/test/reference/operational-procedures.md"
 }
 
 teardown() {
@@ -108,12 +115,9 @@ api_answers() {
     assert_json '.members[0].node_id' node-1
 }
 
-# document_commands HEADING: the command lines of the block below this heading of the operators' document, each
-# on a line of its own.
+# document_commands HEADING: the command lines of that block, each on a line of its own.
 document_commands() {
-    awk -v heading="#### $1" '$0 == heading {there = 1} there && /^```$/ {exit} inside; there && /^```bash$/ {inside = 1}' \
-        "$CX_ROOT/test/reference/operational-procedures.md" |
-        sed -e ':join;/\\$/{N;s/\\\n *//;b join}' -e '/^#/d;/^$/d'
+    document_block "$1" | sed -e ':join;/\\$/{N;s/\\\n *//;b join}' -e '/^#/d;/^$/d'
 }
 
 # Two hosts, each with a network, an /etc and a /var of its own, joined by a cable. The new one has what
@@ -151,7 +155,7 @@ printf '%s\n' '192.0.2.1 node-1.example.com' '192.0.2.2 node-2.example.com' >>/e
 source "$root/$name.sh"
 END
     cat >"$root/seed.sh" <<'END'
-bash -e "$CX_ROOT/test/data/initial-cluster-formation.txt"
+bash -e "$root/../initial-cluster-formation"
 END
     cat >"$root/new.sh" <<'END'
 until [[ -e $root/seed/run/upper/caxton/gossip.sock ]]; do sleep 0.05; done
