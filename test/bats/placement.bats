@@ -281,3 +281,57 @@ counted_one() {
         NODE=$number wait_until 10 figure_is /api/v1/agents/counter .placement any
     done
 }
+
+@test "a message that a dead node may have goes to no other, and is done once when that node is back" {
+    up 1 2 3
+    write_ledger_agent
+    on 1 deploy_any slow '{"command":["'"$BATS_TEST_TMPDIR"'/ledger"]}'
+    wait_until 15 runs_somewhere slow 1 2 3
+    local host other
+    host=$(host_of slow 1 2 3)
+    other=$(other_than "$host")
+    host=${host#node-}
+    start_daemon sender curl --silent --max-time 60 --insecure --cert "$PKI/olga/operator.crt" \
+        --key "$PKI/olga/operator.key" --request POST --header 'Content-Type: application/json' \
+        --data '{"receiver":"slow","message_id":"unknown","content":{"sleep_ms":5000}}' \
+        "https://$(<"$BATS_TEST_TMPDIR/node-$other/address")/api/v1/messages?wait=30s"
+    NODE=$host wait_until 10 figure_is /api/v1/messages/unknown .state in_flight
+    stop_daemon "node-$host" KILL
+    answered() { [[ -s $BATS_TEST_TMPDIR/sender.log ]]; }
+    wait_until 10 answered
+    assert_equal "$(jq -r .error.code "$BATS_TEST_TMPDIR/sender.log")" unavailable
+
+    # The agent comes up elsewhere; what may be on the dead node waits for it, by its id.
+    up_elsewhere() {
+        run on "$other" send_message '{"receiver":"slow","message_id":"new"}' 5s
+        [[ $(jq -r .status <<<"$output") == 'done' ]]
+    }
+    wait_until 30 up_elsewhere
+    run on "$other" send_message '{"receiver":"slow","message_id":"unknown","content":{"sleep_ms":0}}' 5s
+    assert_equal "$(http_status)" 503
+    assert_equal "$(grep -c unknown "$BATS_TEST_TMPDIR/counted" || true)" 0
+
+    start_node "$host"
+    done_at_last() {
+        run on "$other" send_message '{"receiver":"slow","message_id":"unknown","content":{"sleep_ms":0}}' 10s
+        [[ $(jq -r .status <<<"$output") == 'done' ]]
+    }
+    wait_until 40 done_at_last
+    assert_equal "$(grep -c unknown "$BATS_TEST_TMPDIR/counted")" 1
+}
+
+# An agent whose copies on all nodes write into one file what they have done.
+write_ledger_agent() {
+    cat >"$BATS_TEST_TMPDIR/ledger" <<END
+#!/usr/bin/python3
+import json, sys, time
+for line in sys.stdin:
+    message = json.loads(line)
+    time.sleep((message.get("content") or {}).get("sleep_ms", 0) / 1000)
+    with open("$BATS_TEST_TMPDIR/counted", "a") as log:
+        log.write(message["message_id"] + "\n")
+    print(json.dumps({"in_reply_to": message["message_id"], "performative": "inform", "content": None}), flush=True)
+END
+    chmod +x "$BATS_TEST_TMPDIR/ledger"
+    : >"$BATS_TEST_TMPDIR/counted"
+}

@@ -2,136 +2,25 @@
 
 #include <string.h>
 
-#include "api/client.h"
-#include "base/http.h"
-#include "base/map.h"
 #include "base/text.h"
 #include "base/time.h"
-#include "claims.h"
+#include "tenures_parts.h"
 #include "timer.h"
 
 enum {
     TICK_MS = 200,
     TOGETHER_MS = 500, /* a renewal that is due so soon goes with one that is due now */
     HEARTBEAT_MS = 1000,
-    CALL_MS = NODE_TENURE_TTL_MS / 3,
-    CONNECT_MS = 1000,
-    SILENT_MS = 4000, /* without an answer for so long, and SILENT_CALLS in a row */
-    SILENT_CALLS = 3,
     TRANSFERS_MAX = 64,
-    ANSWER_MAX = 4 * 1024 * 1024,
     FAREWELL_MS = 1000,
 };
-
-/* A node that grants. This one has no address. */
-typedef struct granter {
-    char *node_id, *api;
-    bool listed; /* in the members' list that is being read */
-    bool gone;   /* was forgotten; kept while a round knows it */
-    size_t holds;
-    int64_t asked_ms;
-    int64_t silent_since_ms; /* 0: it answered the last time */
-    size_t silent_calls;
-} granter;
-
-typedef struct tenure {
-    node_tenures *tenures;
-    char *agent;
-    node_tenure state;
-    cx_claim claim;
-    bool begins; /* at wake_ms a round begins; else the open one is judged */
-    int64_t wake_ms;
-    /* The open round. */
-    uint64_t round;
-    int64_t round_fence;
-    granter **granters;
-    cx_lease_vote *votes;
-    size_t vote_count;
-    cx_list texts; /* that votes borrow */
-} tenure;
-
-struct node_tenures {
-    node_tenures_options options;
-    char *owner; /* "node/ID" */
-    cx_http_loop *http;
-    cx_map *by_agent;
-    granter **granters; /* the first one is this node */
-    size_t granter_count;
-    struct event *tick, *farewell;
-    bool watch, ending, closing;
-    size_t calls; /* to others, under way */
-    uint64_t rounds;
-    cx_rng rng;
-    void (*ended)(void *arg);
-    void *ended_arg;
-};
-
-/* What goes to one granter in one request. */
-typedef struct bundle {
-    node_tenures *tenures;
-    granter *to;
-    node_claims claims;
-    uint64_t *rounds; /* of each claim: an answer that comes too late is none */
-    char *url;
-    cx_tls_peer tls;
-} bundle;
-
-/* ---- granters */
-
-static void drop_granter(granter *dropped)
-{
-    if (--dropped->holds > 0)
-        return;
-    cx_free(&dropped->node_id);
-    cx_free(&dropped->api);
-    cx_free(&dropped);
-}
-
-static granter *find_granter(const node_tenures *tenures, const char *node_id)
-{
-    for (size_t i = 0; i < tenures->granter_count; i++)
-        if (strcmp(tenures->granters[i]->node_id, node_id) == 0)
-            return tenures->granters[i];
-    return NULL;
-}
-
-static granter *add_granter(node_tenures *tenures, const char *node_id)
-{
-    granter *added = cx_alloc(1, sizeof *added);
-
-    added->node_id = cx_strdup(node_id);
-    added->holds = 1;
-    tenures->granters =
-        cx_realloc(tenures->granters, tenures->granter_count + 1, sizeof *tenures->granters);
-    tenures->granters[tenures->granter_count++] = added;
-    return added;
-}
-
-static void set_answers(node_tenures *tenures, granter *asked, bool answers)
-{
-    bool before = asked->silent_calls < SILENT_CALLS;
-    bool told = asked->silent_since_ms != 0 && cx_now_ms() - asked->silent_since_ms >= SILENT_MS;
-
-    if (answers) {
-        asked->silent_since_ms = 0;
-        asked->silent_calls = 0;
-        if (!before)
-            tenures->options.changed(tenures->options.arg);
-        return;
-    }
-    if (asked->silent_since_ms == 0)
-        asked->silent_since_ms = asked->asked_ms;
-    asked->silent_calls++;
-    if (!told)
-        tenures->options.changed(tenures->options.arg);
-}
 
 /* ---- rounds */
 
 static void clear_round(tenure *of)
 {
     for (size_t i = 0; i < of->vote_count; i++)
-        drop_granter(of->granters[i]);
+        tenures_drop_granter(of->granters[i]);
     cx_free(&of->granters);
     cx_free(&of->votes);
     cx_list_free(&of->texts);
@@ -165,8 +54,6 @@ static tenure *find_round(node_tenures *tenures, const char *agent, uint64_t rou
     return found != NULL && found->round == round ? found : NULL;
 }
 
-static void send_release(node_tenures *tenures, granter *to, const char *agent, int64_t fence);
-
 /* What was granted in a round that came to nothing: else it is blocked for others for a while. */
 static void give_back(tenure *of)
 {
@@ -174,7 +61,7 @@ static void give_back(tenure *of)
         return;
     for (size_t i = 0; i < of->vote_count; i++)
         if (of->votes[i].kind == CX_VOTE_GRANTED)
-            send_release(of->tenures, of->granters[i], of->agent, of->round_fence);
+            tenures_send_release(of->tenures, of->granters[i], of->agent, of->round_fence);
 }
 
 static void set_state(tenure *of, node_tenure state)
@@ -220,8 +107,8 @@ static void judge(tenure *of)
     }
 }
 
-static void take_vote(node_tenures *tenures, const char *agent, uint64_t round, const granter *from,
-                      const cx_lease_vote *vote)
+void tenures_take_vote(node_tenures *tenures, const char *agent, uint64_t round,
+                       const granter *from, const cx_lease_vote *vote)
 {
     tenure *of = find_round(tenures, agent, round);
 
@@ -255,7 +142,7 @@ static void on_own_vote(const node_lease_result *result, const cx_err *err, void
         vote.expected = node_leases_expected(own->tenures->options.leases);
     }
     if (!own->tenures->closing)
-        take_vote(own->tenures, own->agent, own->round, own->tenures->granters[0], &vote);
+        tenures_take_vote(own->tenures, own->agent, own->round, own->tenures->granters[0], &vote);
     cx_free(&own->agent);
     cx_free(&own);
 }
@@ -267,149 +154,6 @@ static void ask_own(tenure *of)
     *own = (own_vote){of->tenures, cx_strdup(of->agent), of->round};
     node_leases_claim_agent(of->tenures->options.leases, of->agent, of->tenures->owner,
                             of->round_fence, NODE_TENURE_TTL_MS, on_own_vote, own);
-}
-
-static void ignore_result(const node_lease_result *result, const cx_err *err, void *arg)
-{
-    (void)result;
-    (void)err;
-    (void)arg;
-}
-
-/* ---- to the others */
-
-static bool read_votes(bundle *sent, const json_t *answer, cx_err *err)
-{
-    const json_t *votes = json_object_get(answer, "claims");
-    int64_t expected = 0;
-
-    if (strcmp(cx_json_text_or_empty(answer, "node_id"), sent->to->node_id) != 0 ||
-        json_array_size(votes) != sent->claims.claim_count)
-        return cx_fail(err, CX_PROTOCOL, "its answer is none to these claims");
-    if (!cx_json_need_int(answer, "answer", "expected", 0, CX_CLAIM_NODES_MAX, &expected, err))
-        return false;
-    for (size_t i = 0; i < sent->claims.claim_count; i++) {
-        CX_AUTO(cx_free) char *where = cx_format("claims[%zu]", i);
-        cx_lease_vote vote = {.expected = expected};
-
-        if (!node_vote_parse(json_array_get(votes, i), where, sent->claims.claims[i].agent, &vote,
-                             err))
-            return false;
-        take_vote(sent->tenures, sent->claims.claims[i].agent, sent->rounds[i], sent->to, &vote);
-    }
-    return true;
-}
-
-static bool take_answer(bundle *sent, const cx_http_answer *answer, cx_err *err)
-{
-    CX_AUTO(cx_json_free) json_t *document = NULL;
-
-    if (answer->status == 0) {
-        *err = sent->tls.error.code != CX_OK ? sent->tls.error : answer->error;
-        return false;
-    }
-    if (!cx_json_parse(cx_buffer_bytes(&answer->body), ANSWER_MAX, sent->to->node_id, &document,
-                       err))
-        return false;
-    if (answer->status != 200)
-        return cx_err_from_json(document, err);
-    return read_votes(sent, document, err);
-}
-
-static void free_bundle(bundle *sent)
-{
-    drop_granter(sent->to);
-    node_claims_free(&sent->claims);
-    cx_free(&sent->rounds);
-    cx_free(&sent->url);
-    cx_free(&sent);
-}
-
-static void tell_if_ended(node_tenures *tenures)
-{
-    void (*ended)(void *) = tenures->ended;
-
-    if (ended == NULL || tenures->calls > 0)
-        return;
-    tenures->ended = NULL;
-    ended(tenures->ended_arg);
-}
-
-static void on_answer(cx_http_answer *answer, void *arg)
-{
-    bundle *sent = arg;
-    node_tenures *tenures = sent->tenures;
-    const cx_lease_vote failed = {.kind = CX_VOTE_FAILED};
-    cx_err err;
-
-    tenures->calls--;
-    if (!tenures->closing) {
-        bool good = take_answer(sent, answer, &err);
-
-        set_answers(tenures, sent->to, answer->status != 0);
-        if (!good) {
-            if (sent->to->silent_calls <= 1)
-                cx_log_write(tenures->options.log, CX_INFO, "granter_failed", "{s:s, s:o}", "node",
-                             sent->to->node_id, "reason", cx_json_text(err.message));
-            for (size_t i = 0; i < sent->claims.claim_count; i++)
-                take_vote(tenures, sent->claims.claims[i].agent, sent->rounds[i], sent->to,
-                          &failed);
-        }
-        tell_if_ended(tenures);
-    }
-    free_bundle(sent);
-}
-
-static bundle *new_bundle(node_tenures *tenures, granter *to)
-{
-    bundle *made = cx_alloc(1, sizeof *made);
-
-    made->tenures = tenures;
-    made->to = to;
-    made->claims.ttl_ms = NODE_TENURE_TTL_MS;
-    to->holds++;
-    return made;
-}
-
-/* Takes the bundle. */
-static void post(bundle *made)
-{
-    static const char *const headers[] = {"Content-Type: application/json", NULL};
-    node_tenures *tenures = made->tenures;
-    CX_AUTO(cx_json_free) json_t *json = node_claims_to_json(&made->claims);
-    CX_AUTO(cx_free) char *text = cx_json_line(json);
-
-    made->to->asked_ms = cx_now_ms();
-    made->url = cx_format("https://%s/api/v1/leases", made->to->api);
-    made->tls = (cx_tls_peer){.tls = tenures->options.tls, .node_id = made->to->node_id};
-    tenures->calls++;
-    cx_http_loop_start(tenures->http,
-                       &(cx_http_request){.method = "POST",
-                                          .url = made->url,
-                                          .headers = headers,
-                                          .body = cx_bytes_of(text),
-                                          .answer_max = ANSWER_MAX,
-                                          .timeout_ms = CALL_MS,
-                                          .connect_timeout_ms = CONNECT_MS,
-                                          .tls_hook = cx_tls_client_hook,
-                                          .tls_arg = &made->tls},
-                       on_answer, made);
-}
-
-static void send_release(node_tenures *tenures, granter *to, const char *agent, int64_t fence)
-{
-    bundle *made;
-
-    if (to->api == NULL) {
-        node_leases_release_agent(tenures->options.leases, agent, tenures->owner, fence,
-                                  ignore_result, NULL);
-        return;
-    }
-    if (to->gone)
-        return;
-    made = new_bundle(tenures, to);
-    node_claims_add_release(&made->claims, agent, fence);
-    post(made);
 }
 
 /* ---- turns */
@@ -459,13 +203,13 @@ static void ask_others(node_tenures *tenures, tenure **begun, size_t count)
 
         if (count == 0 && (!tenures->watch || now_ms - to->asked_ms < HEARTBEAT_MS))
             continue;
-        made = new_bundle(tenures, to);
+        made = tenures_new_bundle(tenures, to);
         made->rounds = cx_alloc(count + 1, sizeof *made->rounds);
         for (size_t j = 0; j < count; j++) {
             made->rounds[j] = begun[j]->round;
             node_claims_add(&made->claims, begun[j]->agent, begun[j]->round_fence);
         }
-        post(made);
+        tenures_post(made);
     }
 }
 
@@ -495,7 +239,7 @@ static void on_farewell(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     tenures->calls = 0;
-    tell_if_ended(tenures);
+    tenures_tell_if_ended(tenures);
 }
 
 /* ---- public */
@@ -513,7 +257,7 @@ node_tenures *node_tenures_open(const node_tenures_options *options)
     tenures->rng = cx_rng_seed(seed);
     tenures->tick = evtimer_new(options->loop, on_tick, tenures);
     tenures->farewell = evtimer_new(options->loop, on_farewell, tenures);
-    add_granter(tenures, options->node_id);
+    tenures_add_granter(tenures, options->node_id);
     node_timer_set(tenures->tick, 0);
     return tenures;
 }
@@ -545,7 +289,7 @@ void node_tenures_close(node_tenures **owner)
         free_tenure(value);
     cx_map_close(&tenures->by_agent);
     for (size_t i = 0; i < tenures->granter_count; i++)
-        drop_granter(tenures->granters[i]);
+        tenures_drop_granter(tenures->granters[i]);
     cx_free(&tenures->granters);
     event_free(tenures->tick);
     event_free(tenures->farewell);
@@ -553,64 +297,9 @@ void node_tenures_close(node_tenures **owner)
     cx_free(owner);
 }
 
-static void list_granter(node_tenures *tenures, const json_t *member)
-{
-    const char *node_id = cx_json_text_or_empty(member, "node_id");
-    const char *api = cx_api_member_address(member);
-    CX_AUTO(cx_free) char *host = NULL;
-    uint16_t port = 0;
-    granter *known;
-    cx_err ignored;
-
-    if (strcmp(node_id, tenures->options.node_id) == 0 || !cx_check_id("node", node_id, &ignored) ||
-        strcmp(cx_json_text_or_empty(member, "status"), "left") == 0 ||
-        !cx_parse_host_port(api, 0, &host, &port, &ignored) ||
-        tenures->granter_count >= CX_CLAIM_NODES_MAX)
-        return;
-    known = find_granter(tenures, node_id);
-    if (known == NULL)
-        known = add_granter(tenures, node_id);
-    known->listed = true;
-    if (known->api == NULL || strcmp(known->api, api) != 0) {
-        cx_free(&known->api);
-        known->api = cx_strdup(api);
-    }
-}
-
-void node_tenures_members(node_tenures *tenures, const json_t *answer)
-{
-    const json_t *member;
-    size_t at, kept = 1;
-
-    if (answer == NULL)
-        return;
-    json_array_foreach (json_object_get(answer, "members"), at, member)
-        list_granter(tenures, member);
-    for (size_t i = 1; i < tenures->granter_count; i++) {
-        granter *each = tenures->granters[i];
-
-        if (each->listed) {
-            each->listed = false;
-            tenures->granters[kept++] = each;
-        } else {
-            each->gone = true;
-            drop_granter(each);
-        }
-    }
-    tenures->granter_count = kept;
-}
-
 void node_tenures_watch(node_tenures *tenures, bool watch)
 {
     tenures->watch = watch;
-}
-
-bool node_tenures_answers(const node_tenures *tenures, const char *node_id)
-{
-    const granter *asked = find_granter(tenures, node_id);
-
-    return asked == NULL || asked->silent_calls < SILENT_CALLS ||
-           cx_now_ms() - asked->silent_since_ms < SILENT_MS;
 }
 
 void node_tenures_claim(node_tenures *tenures, const char *agent)
@@ -637,10 +326,10 @@ static void release(tenure *of, bundle **bundles)
     int64_t fence = of->claim.fence > of->round_fence ? of->claim.fence : of->round_fence;
 
     node_leases_release_agent(tenures->options.leases, of->agent, tenures->owner, fence,
-                              ignore_result, NULL);
+                              tenures_ignore_result, NULL);
     for (size_t i = 1; i < tenures->granter_count; i++) {
         if (bundles[i] == NULL)
-            bundles[i] = new_bundle(tenures, tenures->granters[i]);
+            bundles[i] = tenures_new_bundle(tenures, tenures->granters[i]);
         node_claims_add_release(&bundles[i]->claims, of->agent, fence);
     }
 }
@@ -649,7 +338,7 @@ static void post_all(node_tenures *tenures, bundle **bundles)
 {
     for (size_t i = 1; i < tenures->granter_count; i++)
         if (bundles[i] != NULL)
-            post(bundles[i]);
+            tenures_post(bundles[i]);
 }
 
 void node_tenures_release(node_tenures *tenures, const char *agent)
@@ -704,5 +393,5 @@ void node_tenures_end(node_tenures *tenures, void (*done)(void *arg), void *arg)
         release(value, bundles);
     post_all(tenures, bundles);
     node_timer_set(tenures->farewell, FAREWELL_MS);
-    tell_if_ended(tenures);
+    tenures_tell_if_ended(tenures);
 }
