@@ -123,3 +123,46 @@ deploy_any() {
     assert_equal "$(cat "$CX_CLUSTER_DIR"/node-*/data/agents/counter/log.ndjson |
         jq -r .message_id | sort | paste -sd' ')" "after before while"
 }
+
+# watch_processes: counts the copies all the time; more than one at a time is a line of two.log.
+watch_processes() {
+    start_daemon two bash -c '
+        while sleep 0.02; do
+            count=0
+            for pid in $(pgrep -f "python3 $CX_ROOT/share/agents/counter"); do
+                [[ $(readlink "/proc/$pid/cwd") == "$CX_CLUSTER_DIR"/* ]] && count=$((count + 1))
+            done
+            ((count < 2)) || echo "$count copies"
+        done'
+}
+
+@test "split: the minority stops its copy before the majority starts one, and heals to one" {
+    ((EUID == 0)) || skip "nftables needs root"
+    local host asked
+    deploy_any node-1
+    wait_until 15 one_copy node-1
+    host=$(copies node-1)
+    asked=$(other_than "$host")
+    send "$asked" before
+    watch_processes
+    local-cluster partition "$host"
+    wait_until 60 one_copy_elsewhere "$host" "$asked"
+    run --separate-stderr send "$asked" while
+    assert_json .status 'done'
+    # In the minority nobody is served, and nothing runs.
+    run --separate-stderr on "$host" cx-queue send --to counter --timeout 2s
+    assert_error unavailable
+    none_listed() { [[ $(on "$host" cx-agents list counter | jq '.agents | length') == 0 ]]; }
+    wait_until 20 none_listed
+    local-cluster heal
+    healed() { [[ $(on "$host" cx-gossip status | jq -r .partition) == majority ]]; }
+    wait_until 60 healed
+    wait_until 60 one_copy "$asked"
+    wait_until 30 one_copy "$host"
+    run --separate-stderr send "$host" after
+    assert_json .status 'done'
+    stop_daemon two
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/two.log")" ""
+    assert_equal "$(cat "$CX_CLUSTER_DIR"/node-*/data/agents/counter/log.ndjson |
+        jq -r .message_id | sort | paste -sd' ')" "after before while"
+}

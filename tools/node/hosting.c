@@ -36,7 +36,7 @@ struct node_hosting {
     json_t *members;    /* of the last answer of the gossip agent; NULL: none yet */
     cx_list candidates; /* node ids */
     uint64_t generation;
-    int64_t live; /* nodes of the cluster that gossip sees, this one too */
+    int64_t live; /* nodes of the cluster that are there, this one too */
     bool ready;
     struct event *timer;
 };
@@ -56,13 +56,18 @@ static bool is_peer(const node_hosting *hosting, const json_t *member)
            cx_api_member_address(member)[0] != '\0';
 }
 
+/* A peer that gossip sees and that answers us. */
+static bool is_there(const node_hosting *hosting, const json_t *member)
+{
+    return is_peer(hosting, member) && is_live(member) &&
+           node_tenures_answers(hosting->node->tenures, cx_json_text_or_empty(member, "node_id"));
+}
+
 static bool can_host(const node_hosting *hosting, const json_t *member)
 {
     const json_t *tags = json_object_get(member, "tags");
 
-    return is_peer(hosting, member) && is_live(member) &&
-           strcmp(cx_json_text_or_empty(tags, "state"), "active") == 0 &&
-           node_tenures_answers(hosting->node->tenures, cx_json_text_or_empty(member, "node_id"));
+    return is_there(hosting, member) && strcmp(cx_json_text_or_empty(tags, "state"), "active") == 0;
 }
 
 static bool same_list(const cx_list *a, const cx_list *b)
@@ -86,7 +91,7 @@ static void see_candidates(node_hosting *hosting)
     if (node->mode.state == NODE_ACTIVE && !node->stopping)
         cx_list_add(&seen, node->config->node_id);
     json_array_foreach (hosting->members, i, member) {
-        hosting->live += is_peer(hosting, member) && is_live(member);
+        hosting->live += is_there(hosting, member);
         if (can_host(hosting, member))
             cx_list_add(&seen, cx_json_text_or_empty(member, "node_id"));
     }
@@ -112,17 +117,10 @@ static bool is_ready(const node_hosting *hosting)
     json_array_foreach (hosting->members, i, member) {
         const char *node_id = cx_json_text_or_empty(member, "node_id");
 
-        if (is_peer(hosting, member) && is_live(member) &&
-            node_tenures_answers(node->tenures, node_id) &&
-            !node_router_is_informed(node->router, node_id))
+        if (is_there(hosting, member) && !node_router_is_informed(node->router, node_id))
             return false;
     }
     return true;
-}
-
-static bool has_majority(const node_hosting *hosting)
-{
-    return hosting->live * 2 > node_leases_expected(hosting->node->leases);
 }
 
 /* ---- telling */
@@ -310,7 +308,7 @@ static node_facts facts_of(const hosted *of, const node_placed *placed)
     node_facts now = {.placed = placed->spec != NULL,
                       .owned = of->owned,
                       .ownerless = of->ownerless,
-                      .majority = has_majority(hosting),
+                      .majority = node_hosting_has_majority(hosting),
                       .ready = hosting->ready,
                       .lease = NODE_LEASE_NONE,
                       .copy = NODE_COPY_NONE};
@@ -495,6 +493,11 @@ void node_hosting_disown(node_hosting *hosting, const char *agent)
     node_tenures_release(hosting->node->tenures, agent);
 }
 
+bool node_hosting_has_majority(const node_hosting *hosting)
+{
+    return hosting->live * 2 > node_leases_expected(hosting->node->leases);
+}
+
 size_t node_hosting_leaving(const node_hosting *hosting)
 {
     size_t cursor = 0, count = 0;
@@ -541,6 +544,8 @@ void node_hosting_add_waiting(const node_hosting *hosting, json_t *agents)
     const char *host = NULL;
     size_t cursor = 0;
 
+    if (!node_hosting_has_majority(hosting))
+        return;
     while ((placed = node_registry_next_placed(node->registry, &cursor)) != NULL) {
         const hosted *of = cx_map_get(hosting->by_id, placed->id);
         bool ours = of != NULL && of->owned;

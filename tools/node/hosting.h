@@ -19,6 +19,8 @@ void node_hosting_learn(node_hosting *hosting, const char *node_id, const json_t
 /* It is pinned here from now on, and the version that is known is done with: its copy, if it runs here,
  * is no longer hosting's. */
 void node_hosting_disown(node_hosting *hosting, const char *agent);
+/* Whether this node sees most of the cluster: else nothing is placed here. */
+bool node_hosting_has_majority(const node_hosting *hosting);
 /* How many agents still have to leave this node, which does not work any more. */
 size_t node_hosting_leaving(const node_hosting *hosting);
 /* AGENT of the API for a placed agent that does not run here, as the node that hosts it told last; NULL:

@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "base/time.h"
+#include "hosting.h"
 #include "send_parts.h"
 
 enum {
@@ -252,8 +253,14 @@ static void refuse_target(const sending *whole, send_item *item, const node_targ
         cx_hint(&err, "try again when %s is back", target->node);
         break;
     case NODE_TARGET_BETWEEN:
-        cx_fail(&err, CX_UNAVAILABLE, "%s is on its way to another node", receiver);
-        cx_hint(&err, "try again in a moment");
+        if (node_hosting_has_majority(node->hosting)) {
+            cx_fail(&err, CX_UNAVAILABLE, "%s is on its way to another node", receiver);
+            cx_hint(&err, "try again in a moment");
+        } else {
+            cx_fail(&err, CX_UNAVAILABLE, "%s: %s sees no majority of the cluster", receiver,
+                    node->config->node_id);
+            cx_hint(&err, "send to a node of the majority");
+        }
         break;
     case NODE_TARGET_LOCAL:
     case NODE_TARGET_PEER:
