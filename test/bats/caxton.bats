@@ -84,6 +84,7 @@ clustr members|clustr|did you mean 'cluster'?
 cluster membres --json|cluster membres|did you mean 'cluster members'?
 xyzzy plugh|xyzzy|one of agents, backup, cluster
 cluster --json|'cluster' alone|members
+--versoin|no such command: --versoin|one of agents, backup, cluster
 END
 }
 
