@@ -50,6 +50,8 @@ end_load() {
 judge_load() {
     local folder=$1 agent=$2
     shift 2
+    [[ -s $folder/$agent.sent ]] ||
+        give_up internal "the sender to $agent ended early: $(tail -n 1 "$folder/$agent.errors")"
     jq -nc --arg agent "$agent" --argjson sent "$(<"$folder/$agent.sent")" \
         --slurpfile results "$folder/$agent.results" --slurpfile ledger <(cat "$@") '
         ([$ledger[].message_id] | group_by(.) | map({key: .[0], value: length}) | from_entries) as $times
