@@ -33,7 +33,7 @@ start_load() {
     for pair; do
         agent=${pair%/*}
         stream "$agent" "$rate" "$word" "$folder/stop" "$folder/$agent.sent" |
-            cx-queue send - --node "${pair#*/}" --timeout 120s --json \
+            cx-queue send - --node "${pair#*/}" --timeout 1h --json \
                 >"$folder/$agent.results" 2>"$folder/$agent.errors" &
         load_pids+=($!)
     done
@@ -51,7 +51,7 @@ judge_load() {
     local folder=$1 agent=$2
     shift 2
     [[ -s $folder/$agent.sent ]] ||
-        give_up internal "the sender to $agent ended early: $(tail -n 1 "$folder/$agent.errors")"
+        give_up internal "the sender to $agent ended early: $(paste -sd" " "$folder/$agent.errors")"
     jq -nc --arg agent "$agent" --argjson sent "$(<"$folder/$agent.sent")" \
         --slurpfile results "$folder/$agent.results" --slurpfile ledger <(cat "$@") '
         ([$ledger[].message_id] | group_by(.) | map({key: .[0], value: length}) | from_entries) as $times

@@ -71,6 +71,9 @@ releases() {
 
 # 200 messages a second, a third to each agent, each through another node than its own.
 begin_load() {
+    wait_until 20 cx-queue send --to counter-1 --node node-2 --wait 5s
+    wait_until 20 cx-queue send --to counter-2 --node node-3 --wait 5s
+    wait_until 20 cx-queue send --to counter-3 --node node-1 --wait 5s
     start_load "$BATS_TEST_TMPDIR/load" 67 load counter-1/node-2 counter-2/node-3 counter-3/node-1
     wait_until 20 has_lines "$BATS_TEST_TMPDIR/load/counter-1.results" 20
 }
