@@ -110,6 +110,30 @@ load node
     [[ -e $BATS_TEST_TMPDIR/stopped ]]
 }
 
+@test "run --target: not under a node that runs, not over the repository, only where there is a name" {
+    make_node
+    create >/dev/null
+    exec {lock}>"$node/data/node.lock"
+    flock -n "$lock"
+    run --separate-stderr restore --target "$node/data"
+    assert_error busy
+    exec {lock}>&-
+    ln -s "$repo" "$BATS_TEST_TMPDIR/link"
+    cd "$BATS_TEST_TMPDIR"
+    for target in "$repo" "$repo/" link repo/prod .; do
+        run --separate-stderr restore --target "$target"
+        [[ $status == "$(exit_status_of invalid)" || $status == "$(exit_status_of usage)" ]]
+    done
+    cd "$node/data"
+    for target in '' . .. ./ agents/..; do
+        run --separate-stderr restore --target "$target"
+        assert_error usage
+    done
+    compgen -G "$BATS_TEST_TMPDIR/*.old-*" && return 1
+    run -0 cx-backup verify --all --repo "$repo" --identity "$identity" --trusted-key "$trusted"
+    [[ -e $node/data/queues.db ]]
+}
+
 @test "drill: a real node's backup becomes a node again; what it had acknowledged is there" {
     make_pki
     write_node 1

@@ -69,6 +69,31 @@ static void add_place(restore_job *job, const char *path, const char *prefix, bo
         end[-1] = '\0';
 }
 
+static bool is_within(const char *path, const char *folder)
+{
+    size_t size = strlen(folder);
+
+    return strncmp(path, folder, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+/* What is replaced is renamed: that takes a name, and must not carry off what is being read. */
+static bool check_target(const restore_job *job, cx_err *err)
+{
+    const char *name = restore_name(job->places[0].path);
+    CX_AUTO(cx_free) char *target = realpath(job->places[0].path, NULL);
+    CX_AUTO(cx_free) char *repo = realpath(cx_dest_name(job->backup->repo->dest), NULL);
+
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        cx_fail(err, CX_USAGE, "--target: '%s' is no name of a folder", job->target);
+        return cx_hint(err, "a folder that is replaced as a whole: name it from outside, like "
+                            "/tmp/restored");
+    }
+    if (target == NULL || repo == NULL || (!is_within(repo, target) && !is_within(target, repo)))
+        return true;
+    cx_fail(err, CX_INVALID, "--target: replacing %s would damage the repository", job->target);
+    return cx_hint(err, "choose a new folder");
+}
+
 bool restore_lay_out(restore_job *job, const cx_list *wanted, cx_err *err)
 {
     const cx_config *config = job->config;
@@ -78,7 +103,7 @@ bool restore_lay_out(restore_job *job, const cx_list *wanted, cx_err *err)
         return false;
     if (job->target != NULL) {
         add_place(job, job->target, "", false, false);
-        return true;
+        return check_target(job, err);
     }
     if (cx_list_has(&job->components, "configuration")) {
         add_place(job, config->path[0] != '\0' ? config->path : "/etc/caxton/config.yaml",
@@ -252,6 +277,10 @@ static bool lock_node(restore_job *job, const restore_place *place, cx_err *err)
 
     if (!cx_exists(lock) || cx_lock(lock, &job->node_lock_fd, err))
         return true;
+    if (job->target != NULL) {
+        cx_wrap(err, "a node runs on %s", place->path);
+        return cx_hint(err, "stop it, or choose a folder that no node uses");
+    }
     cx_wrap(err, "the node runs");
     return cx_hint(err, "stop it, or give --stop-command and --start-command");
 }
@@ -325,7 +354,7 @@ bool restore_swap(restore_job *job, cx_err *err)
     for (size_t i = 0; i < job->place_count; i++) {
         restore_place *place = &job->places[i];
 
-        if ((place->is_data && !lock_node(job, place, err)) ||
+        if (((place->is_data || job->target != NULL) && !lock_node(job, place, err)) ||
             (place->is_used && !restore_carry_over(job, place, err)))
             return false;
     }

@@ -89,7 +89,8 @@ typedef struct restore_job {
     int node_lock_fd; /* data_dir/node.lock: the node can't start meanwhile */
 } restore_job;
 
-/* Components (empty: the default ones) and places; fails on one that the backup has not. */
+/* Components (empty: the default ones) and places; fails on one that the backup has not, and on a
+ * target that has no name (USAGE) or holds the repository or a part of it (INVALID). */
 CX_MUST_CHECK bool restore_lay_out(restore_job *job, const cx_list *wanted, cx_err *err);
 void restore_job_close(restore_job *job);
 /* Locks, clears up what a crash left, makes the stages. Nothing that is in use is touched. */
@@ -100,7 +101,8 @@ CX_MUST_CHECK bool restore_fill_stages(restore_job *job, cx_err *err);
 CX_MUST_CHECK bool restore_node_runs(const cx_config *config, bool *runs, cx_err *err);
 /* Copies into a stage what stays as it is. */
 CX_MUST_CHECK bool restore_carry_over(restore_job *job, restore_place *place, cx_err *err);
-/* Takes the node's lock, carries over what is not restored, and exchanges new and old. */
+/* Takes the node's lock (of a target too: a node may run on it), carries over what is not restored, and
+ * exchanges new and old. */
 CX_MUST_CHECK bool restore_swap(restore_job *job, cx_err *err);
 /* A folder, for the two below. */
 void restore_add_place(restore_job *job, const char *path);
