@@ -1,5 +1,7 @@
 #include "api/gather.h"
 
+#include <string.h>
+
 static const json_int_t COUNT_MAX = (json_int_t)1 << 40;
 
 bool cx_api_gather(cx_api *api, const cx_api_nodes *nodes, const char *path, int64_t timeout_ms,
@@ -80,6 +82,25 @@ json_t *cx_api_failure(const cx_api_node *node, const cx_err *error)
 
     return json_pack("{s:o, s:o, s:O}", "node_id", cx_json_text(node->node_id), "api_addr",
                      cx_json_text(node->api_addr), "error", json_object_get(document, "error"));
+}
+
+json_t *cx_api_absent(const json_t *cluster)
+{
+    json_t *absent = json_array();
+    size_t at;
+    json_t *member;
+
+    json_array_foreach (json_object_get(cluster, "members"), at, member) {
+        const char *status = cx_json_text_or_empty(member, "status");
+
+        if (strcmp(status, "alive") != 0 && strcmp(status, "left") != 0 &&
+            cx_api_member_address(member)[0] != '\0')
+            json_array_append_new(absent,
+                                  json_pack("{s:o, s:o}", "node_id",
+                                            cx_json_text(cx_json_text_or_empty(member, "node_id")),
+                                            "status", cx_json_text(status)));
+    }
+    return absent;
 }
 
 void cx_gathered_report(const cx_gathered *gathered, const cx_api_nodes *nodes, cx_run *run,

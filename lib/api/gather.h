@@ -28,6 +28,9 @@ json_int_t cx_gathered_sum(const cx_gathered *gathered, const char *object, cons
 
 /* {"node_id","api_addr","error":{…}}: one entry of a document's "errors". New reference. */
 json_t *cx_api_failure(const cx_api_node *node, const cx_err *error);
+/* Of cx_api_cluster's answer the nodes that --all passes over though they belong to the cluster, as
+ * [{"node_id","status"}]: neither alive nor left. New reference. */
+json_t *cx_api_absent(const json_t *cluster);
 /* Adds "errors" to the document when some nodes failed, and makes the run's answer no. */
 void cx_gathered_report(const cx_gathered *gathered, const cx_api_nodes *nodes, cx_run *run,
                         json_t *document);

@@ -12,16 +12,16 @@ enum {
 
 /* Ends of names, in lower case, without what separates words. */
 static const char *const endings[] = {
-    "password",     "passwd",           "passphrase",  "passcode",
-    "pwd",          "secret",           "secrets",     "token",
-    "tokens",       "apikey",           "apikeys",     "accesskey",
-    "accesskeyid",  "secretkey",        "privatekey",  "privatekeys",
-    "signingkey",   "encryptionkey",    "encryptkey",  "sessionkey",
-    "authkey",      "gossipkey",        "gossipkeys",  "gossipkeyring",
-    "routingkey",   "integrationkey",   "servicekey",  "masterkey",
-    "hmackey",      "sharedkey",        "psk",         "authorization",
-    "cookie",       "credential",       "credentials", "webhookurl",
-    "amzsignature", "connectionstring",
+    "password",         "passwd",      "passphrase",    "passcode",
+    "secret",           "secrets",     "token",         "tokens",
+    "apikey",           "apikeys",     "accesskey",     "accesskeyid",
+    "secretkey",        "privatekey",  "privatekeys",   "signingkey",
+    "encryptionkey",    "encryptkey",  "sessionkey",    "authkey",
+    "gossipkey",        "gossipkeys",  "gossipkeyring", "routingkey",
+    "integrationkey",   "servicekey",  "masterkey",     "hmackey",
+    "sharedkey",        "psk",         "authorization", "cookie",
+    "credential",       "credentials", "webhookurl",    "amzsignature",
+    "connectionstring",
 };
 
 /* A name and what follows it up to its value. */
@@ -79,11 +79,13 @@ static size_t quote_size(cx_bytes text, size_t at)
 
 /* ---- names */
 
-/* `db_pass`, `SMTP.PASS`: the last word of several. Alone it is what a test did. */
-static bool ends_in_pass(cx_bytes text, const name *named)
+/* `db_pass`, `SMTP.PWD`: the last word of several. Alone they are what a test did, and a folder. */
+static bool ends_in_word(cx_bytes text, const name *named, const char *word)
 {
-    return named->size > 5 && redact_is_at(text, named->at + named->size - 4, "pass", true) &&
-           !isalnum(text.data[named->at + named->size - 5]);
+    size_t size = strlen(word), end = named->at + named->size;
+
+    return named->size > size + 1 && redact_is_at(text, end - size, word, true) &&
+           !isalnum(text.data[end - size - 1]);
 }
 
 static bool is_secret_name(cx_bytes text, const name *named)
@@ -101,7 +103,7 @@ static bool is_secret_name(cx_bytes text, const name *named)
         if (count >= ending && strcmp(word + count - ending, endings[i]) == 0)
             return true;
     }
-    return ends_in_pass(text, named);
+    return ends_in_word(text, named, "pass") || ends_in_word(text, named, "pwd");
 }
 
 /* Where it stands in its line; a YAML key does so alone, or after the dash of a list. */

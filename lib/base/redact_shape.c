@@ -11,6 +11,7 @@ enum {
     NAME_SIZE = 32, /* a scheme, an AWS key id, and a byte more */
     AWS_ID_SIZE = 20,
     AWS_SECRET_SIZE = 40,
+    KEY_DER_MIN = 48,
     MINISIGN_MIN = 200, /* 158 bytes in base64; a public key has 56 characters */
 };
 
@@ -186,6 +187,20 @@ static bool aws_id(cx_bytes text, size_t at, redact_hit *hit)
     return hit_all(hit, 0, AWS_ID_SIZE, CX_SECRET_AWS_KEY);
 }
 
+/* A private key's DER in base64 without the lines around it: how PKCS #8, SEC 1, PKCS #1 and OpenSSH
+ * begin. */
+static bool is_key_der(cx_bytes text, size_t at)
+{
+    static const char *const begins[] = {"MIGHAgEA", "MIG2AgEA", "MIHuAgEA",           "MC4CAQAw",
+                                         "MHcCAQEE", "MIGkAgEB", "b3BlbnNzaC1rZXktdjE"};
+
+    for (size_t i = 0; i < CX_COUNT(begins); i++)
+        if (redact_is_at(text, at, begins[i], false))
+            return true;
+    return redact_is_at(text, at, "MII", false) && (redact_is_at(text, at + 6, "IBADAN", false) ||
+                                                    redact_is_at(text, at + 6, "IBAAKC", false));
+}
+
 static bool base64_key(cx_bytes text, size_t at, redact_hit *hit)
 {
     size_t size, pad = 0;
@@ -196,6 +211,11 @@ static bool base64_key(cx_bytes text, size_t at, redact_hit *hit)
     size = redact_span(text, at, TOKEN_MAX, redact_is_base64);
     while (at + size + pad < text.size && text.data[at + size + pad] == '=')
         pad++;
+    if (size >= KEY_DER_MIN && is_key_der(text, at)) {
+        size_t body = end_of_body(text, at) - at;
+
+        return hit_all(hit, 0, body > size + pad ? body : size + pad, CX_SECRET_PRIVATE_KEY);
+    }
     if (size >= MINISIGN_MIN && redact_is_at(text, at, "RW", false))
         return hit_all(hit, 0, size + pad, CX_SECRET_MINISIGN_KEY);
     if ((size == 43 && pad == 1) || (size == 22 && pad == 2))

@@ -43,6 +43,9 @@ static void secrets_are_gone_and_the_rest_stays(void **state)
          PEM_BODY, "\nlog: fine", CX_SECRET_PRIVATE_KEY},
         {"-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQOYBF+abc\n-----END PGP PRIVATE KEY BLOCK-----",
          "lQOYBF", "", CX_SECRET_PRIVATE_KEY},
+        {"a key " PEM_BODY " alone", PEM_BODY, " alone", CX_SECRET_PRIVATE_KEY},
+        {"{\"k\":\"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ\\nc2Vjb25k\"}", "c2Vjb25k",
+         "\"}", CX_SECRET_PRIVATE_KEY},
         {"join with cxj1.eyJ1cmwiOiJo-_x now", "eyJ1cmwiOiJo", " now", CX_SECRET_JOIN_TOKEN},
         {"{\"l\":\"\\nAGE-SECRET-KEY-1QQPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L\"}", "1QQPZRY9", "\"}",
          CX_SECRET_AGE_IDENTITY},
@@ -104,8 +107,9 @@ static void what_is_no_secret_stays(void **state)
     static const char *const texts[] = {
         "{\"time\":\"2026-11-24T10:00:00Z\",\"event\":\"agent_started\",\"id\":\"echo\"}",
         "cert_dir: /etc/caxton/certs\npassphrase_file: /etc/p\nkey_type: p256\n",
-        "-----BEGIN CERTIFICATE-----\n" PEM_BODY "\n-----END CERTIFICATE-----\n",
-        "-----BEGIN PUBLIC KEY-----\n" PEM_BODY "\n-----END PUBLIC KEY-----\n",
+        "-----BEGIN CERTIFICATE-----\nMIIBfTCCASOgAwIBAgIUR8\n-----END CERTIFICATE-----\n",
+        "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC "
+        "KEY-----\n",
         "sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "da39a3ee5e6b4b0d3255bfef95601890afd80709 Fixed: the token was stale",
         "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
@@ -114,6 +118,7 @@ static void what_is_no_secret_stays(void **state)
         "password: \ntoken:\nsecret: ~\nhost: h",
         "the password is asked for; a token of the CA; bearer of news; 5 pass: 0 fail",
         "spiffe://prod/node/node-1 serial 1A2B3C node_secretive token_id: 01J",
+        "PWD=/home/me OLDPWD=/tmp\npwd: /home/me",
         "if (token == NULL) return; tokens_max = 3",
         "",
     };

@@ -1,23 +1,4 @@
-#include <string.h>
-
 #include "debug.h"
-
-static void add_absent(const json_t *cluster, json_t *absent)
-{
-    size_t at;
-    json_t *member;
-
-    json_array_foreach (json_object_get(cluster, "members"), at, member) {
-        const char *status = cx_json_text_or_empty(member, "status");
-
-        if (strcmp(status, "alive") != 0 && strcmp(status, "left") != 0 &&
-            cx_api_member_address(member)[0] != '\0')
-            json_array_append_new(absent,
-                                  json_pack("{s:o, s:o}", "node_id",
-                                            cx_json_text(cx_json_text_or_empty(member, "node_id")),
-                                            "status", cx_json_text(status)));
-    }
-}
 
 /* Every alive member; a host whose gossip agent and node are both silent still looks at itself. */
 static bool find_all(debug_scope *scope, cx_err *err)
@@ -29,8 +10,10 @@ static bool find_all(debug_scope *scope, cx_err *err)
         return why.code != CX_INTERRUPTED
                    ? cx_api_targets(scope->api, &(cx_target){0}, false, &scope->nodes, err)
                    : cx_fail(err, CX_INTERRUPTED, "%s", why.message);
-    if (cx_api_cluster(scope->api, scope->timeout_ms, &cluster, &why))
-        add_absent(cluster, scope->absent);
+    if (cx_api_cluster(scope->api, scope->timeout_ms, &cluster, &why)) {
+        cx_json_free(&scope->absent);
+        scope->absent = cx_api_absent(cluster);
+    }
     return true;
 }
 

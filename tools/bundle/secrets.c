@@ -1,0 +1,50 @@
+#include <string.h>
+
+#include <sodium.h>
+
+#include "base/io.h"
+#include "bundle.h"
+
+extern char **environ;
+
+enum { SECRET_FILE_MAX = 64 * 1024 };
+
+/* A file that can't be read is none that a bundle could hold. */
+static void know_file(const char *path, cx_redactor *redactor)
+{
+    CX_AUTO(cx_buffer_free) cx_buffer content = {0};
+    cx_err ignored;
+
+    if (!cx_read_file(path, SECRET_FILE_MAX, &content, &ignored))
+        return;
+    cx_redactor_know(redactor, cx_buffer_bytes(&content));
+    sodium_memzero(content.data, content.size);
+}
+
+/* Of our environment what is named like a secret. */
+static void know_environment(cx_redactor *redactor)
+{
+    for (char **each = environ; each != NULL && *each != NULL; each++) {
+        CX_AUTO(cx_buffer_free) cx_buffer out = {0};
+        const char *value = strchr(*each, '=');
+        cx_redactions found = {0};
+
+        if (value == NULL)
+            continue;
+        cx_redact(NULL, cx_bytes_of(*each), &out, &found);
+        if (found.total > 0)
+            cx_redactor_know(redactor, cx_bytes_of(value + 1));
+    }
+}
+
+void bundle_know_secrets(const cx_config *config, cx_redactor *redactor)
+{
+    static const char *const names[] = {"node.key", "operator.key", "gossip.keys", "ca/ca.key"};
+
+    for (size_t i = 0; i < CX_COUNT(names); i++) {
+        CX_AUTO(cx_free) char *path = cx_config_cert(config, names[i]);
+
+        know_file(path, redactor);
+    }
+    know_environment(redactor);
+}
