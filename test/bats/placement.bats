@@ -147,7 +147,8 @@ entered() {
     on "$host" api adam POST /api/v1/node/drain --data '{"mode":"drain"}'
     NODE=$host wait_until 20 entered drained
     run on "$host" api adam GET /api/v1/node/drain
-    assert_json '.handed_over > 10, .remaining, (.handed_over + .completed)' $'true\n0\n20'
+    assert_json '.handed_over > 10, .remaining' $'true\n0'
+    assert_equal "$(($(jq .handed_over <<<"$output") + $(on "$host" figure /api/v1/messages/stats .processed_total)))" 20
     all_done() {
         local number sum=0
         for number in 1 2 3; do
@@ -320,7 +321,35 @@ counted_one() {
     assert_equal "$(grep -c unknown "$BATS_TEST_TMPDIR/counted")" 1
 }
 
-# An agent whose copies on all nodes write into one file what they have done.
+@test "an agent that goes and comes back takes its queue along both times, and nothing is done twice" {
+    up 1 2 3
+    write_ledger_agent
+    on 1 deploy_any slow '{"command":["'"$BATS_TEST_TMPDIR"'/ledger"]}'
+    wait_until 15 runs_somewhere slow 1 2 3
+    local host
+    host=$(host_of slow 1 2 3)
+    host=${host#node-}
+    jq -nc 'range(60) | {receiver: "slow", message_id: "m-\(.)", content: {sleep_ms: 150}}' \
+        >"$BATS_TEST_TMPDIR/lines"
+    run on "$host" send_lines "$BATS_TEST_TMPDIR/lines"
+    assert_equal "$(jq -s 'map(select(.status == "accepted")) | length' <<<"$output")" 60
+    on "$host" api adam POST /api/v1/node/drain --data '{"mode":"drain"}'
+    NODE=$host wait_until 20 entered drained
+    on "$host" api adam POST /api/v1/node/resume
+    wait_until 20 runs_on slow "node-$host"
+    counted_all() { (($(wc -l <"$BATS_TEST_TMPDIR/counted") >= 60)); }
+    wait_until 40 counted_all
+    assert_equal "$(sort "$BATS_TEST_TMPDIR/counted" | uniq -d)" ""
+    assert_equal "$(cut -c3- "$BATS_TEST_TMPDIR/counted" | paste -sd' ')" "$(seq -s' ' 0 59)"
+    for number in 1 2 3; do
+        NODE=$number wait_until 10 figure_is /api/v1/node '.messages | .queued + .in_flight' 0
+    done
+    # Some came back to where they had been.
+    run on "$host" api vic GET '/api/v1/messages?agent=slow&limit=100'
+    assert_json '[.messages[] | select(.hops | map(.node_id) | unique | length > 1)] | length > 0' true
+}
+
+# write_ledger_agent: an agent whose copies on all nodes write into one file what they have done.
 write_ledger_agent() {
     cat >"$BATS_TEST_TMPDIR/ledger" <<END
 #!/usr/bin/python3

@@ -11,6 +11,7 @@
 
 enum {
     LOOK_MS = 200,
+    TOUCH_MS = 20,
     SETTLE_MS = 5000,
     SUSPEND_MS = 30 * 1000,
 };
@@ -38,7 +39,7 @@ struct node_hosting {
     uint64_t generation;
     int64_t live; /* nodes of the cluster that are there, this one too */
     bool ready;
-    struct event *timer;
+    struct event *timer, *touch_timer;
 };
 
 /* ---- the view */
@@ -135,10 +136,20 @@ static void on_touched(const cx_err *err, void *arg)
         node_changed(hosting->node);
 }
 
-/* What runs here changed. */
+static void on_touch_timer(evutil_socket_t fd, short what, void *arg)
+{
+    node_hosting *hosting = arg;
+
+    (void)fd;
+    (void)what;
+    node_registry_touch(hosting->node->registry, on_touched, hosting);
+}
+
+/* What runs here changed. Many changes at once are told together. */
 static void touch(node_hosting *hosting)
 {
-    node_registry_touch(hosting->node->registry, on_touched, hosting);
+    if (!evtimer_pending(hosting->touch_timer, NULL))
+        node_timer_set(hosting->touch_timer, TOUCH_MS);
 }
 
 static void on_settled(node_agent *agent, bool reached, void *arg)
@@ -415,6 +426,7 @@ node_hosting *node_hosting_open(node_self *node)
     hosting->by_id = cx_map_open();
     hosting->generation = 1;
     hosting->timer = evtimer_new(node->loop, on_look, hosting);
+    hosting->touch_timer = evtimer_new(node->loop, on_touch_timer, hosting);
     node_timer_set(hosting->timer, 0);
     /* What ran here before the start doesn't any more. */
     if (node_registry_next_placed(node->registry, &cursor) != NULL)
@@ -441,6 +453,7 @@ void node_hosting_close(node_hosting **owner)
     cx_list_free(&hosting->candidates);
     cx_json_free(&hosting->members);
     event_free(hosting->timer);
+    event_free(hosting->touch_timer);
     cx_free(owner);
 }
 

@@ -3,7 +3,7 @@
  * receiver has it; a node that is away is tried again with back-off.
  *
  * Where a message is sent is in its row before it is sent. When no answer comes, that node may have it,
- * so it goes to no other, and holds up its lane, until that node answers or has left the cluster. */
+ * so it goes to no other, and holds up its lane, until that node answers or is no member any more. */
 #pragma once
 
 #include "queue.h"

@@ -207,6 +207,7 @@ node_router *node_router_open(const node_router_options *options)
     router->options = *options;
     router->peers = cx_map_open();
     router->hosts = json_object();
+    router->listed = json_object();
     router->refreshed_ms = -ROUTER_REFRESH_PAUSE_MS;
     router->opened_ms = cx_now_ms();
     router->refresh_timer = evtimer_new(options->loop, router_on_refresh, router);
@@ -238,6 +239,7 @@ void node_router_close(node_router **owner)
         cx_free(&router->may_have_ids[i]);
     cx_free(&router->may_have_ids);
     cx_json_free(&router->hosts);
+    cx_json_free(&router->listed);
     cx_free(owner);
 }
 
@@ -295,11 +297,10 @@ node_reach node_router_reach(const node_router *router, const char *node)
 
     if (strcmp(node, router->options.node_id) == 0)
         return NODE_REACH_SELF;
-    if (known == NULL)
-        /* Without a gossip agent nobody knows who is in the cluster. */
-        return cx_map_count(router->peers) == 0 ? NODE_REACH_AWAY : NODE_REACH_GONE;
-    if (known->left)
-        return NODE_REACH_GONE;
+    if (known == NULL) /* it may be a member whose node is not up yet; or nobody has told us yet */
+        return router->members_known && json_object_get(router->listed, node) == NULL
+                   ? NODE_REACH_GONE
+                   : NODE_REACH_AWAY;
     return known->alive ? NODE_REACH_THERE : NODE_REACH_AWAY;
 }
 

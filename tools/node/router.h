@@ -66,15 +66,17 @@ const json_t *node_router_entry(const node_router *router, const char *agent, co
 typedef enum node_reach {
     NODE_REACH_SELF,
     NODE_REACH_THERE,
-    NODE_REACH_AWAY, /* it does not answer the gossip agents; it may come back */
-    NODE_REACH_GONE, /* it left, was removed, or never was */
+    NODE_REACH_AWAY, /* it does not answer the gossip agents, or left: it may come back, as after a
+                        reboot */
+    NODE_REACH_GONE, /* no member any more: removed and pruned, away for a day, or it never was */
 } node_reach;
 node_reach node_router_reach(const node_router *router, const char *node);
 
 /* Not twice: a message whose forward had no answer may be on that node's disk, and must not go to
  * another one, wherever its agent is meanwhile. Until that node has said what became of it (it knows
- * its messages by their ids), or has left the cluster, the message goes there and nowhere else, and a
- * sender that tries again hears 503 with the node's name. This node remembers NODE_MAY_HAVE_MAX ids;
+ * its messages by their ids), or is no member any more (cx-gossip remove --prune, or away for a day),
+ * the message goes there and nowhere else, and a sender that tries again hears 503 with the node's
+ * name. This node remembers NODE_MAY_HAVE_MAX ids;
  * what comes above forgets the oldest. The outbox keeps the same in the messages' rows, over restarts.
  * node NULL: settled. */
 enum { NODE_MAY_HAVE_MAX = 16384 };

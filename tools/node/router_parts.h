@@ -40,6 +40,7 @@ struct node_router {
     cx_map *peers;
     /* Where an agent's id leads: a list of {"node","entry"}, rebuilt when a registry changes. */
     json_t *hosts;
+    json_t *listed;   /* the ids of all members, those without a node too */
     cx_map *may_have; /* message ids to node ids; see node_router_set_may_have */
     char **may_have_ids;
     size_t may_have_at;

@@ -327,8 +327,11 @@ void node_router_members(node_router *router, const json_t *members)
 
     if (members == NULL)
         return;
-    json_array_foreach (json_object_get(members, "members"), i, member)
+    json_object_clear(router->listed);
+    json_array_foreach (json_object_get(members, "members"), i, member) {
+        json_object_set_new(router->listed, cx_json_text_or_empty(member, "node_id"), json_true());
         take_member(router, member);
+    }
     forget_unseen(router);
     router->members_known = true;
 }
