@@ -101,7 +101,7 @@ setup_file() {
 }
 
 @test "what a node hosts is away, not gone, while its gossip agent is up before it, and while it was not asked" {
-    up 1 2
+    nodes_up 1 2
     on 2 deploy echo
     run on 1 send_message '{"receiver":"echo","content":1}' 10s
     assert_json .reply 1
@@ -150,8 +150,17 @@ setup_file() {
     run on 1 send_message '{"receiver":"echo","content":1}' 10s # what is known stays known
     assert_json .reply 1
     rm -f "$BATS_TEST_TMPDIR/node-1/run/gossip.sock"
+    # A new one knows nobody until it has joined.
+    mv "$BATS_TEST_TMPDIR/gossip/node-2.json" "$BATS_TEST_TMPDIR/node-2.json"
     with_gossip 1
     wait_until 10 figure_is /api/v1/node .gossip.connected true
+    wait_until 5 figure_is /api/v1/debug/state '.peers[0].alive' false
+    run on 1 send_message '{"receiver":"echo","content":1}'
+    assert_json .error.code unavailable
+    mv "$BATS_TEST_TMPDIR/node-2.json" "$BATS_TEST_TMPDIR/gossip/node-2.json"
+    wait_until 5 figure_is /api/v1/debug/state '.peers[0].alive' true
+    run on 1 send_message '{"receiver":"echo","content":2}' 10s
+    assert_json .reply 2
     file=$BATS_TEST_TMPDIR/gossip/node-1.json
     tag_is() { [[ $(jq -r ".tags.$1" "$file") == "$2" ]]; }
     wait_until 5 tag_is role node

@@ -19,7 +19,7 @@ typedef struct node_router_options {
     cx_tls *tls;
     const char *node_id;
     const node_agents *agents;
-    bool expects_peers;            /* by the configuration this is no cluster of one */
+    int64_t expected;              /* nodes of the cluster, by the configuration */
     const node_registry *registry; /* of the placed agents */
     /* A peer's registry was read: its list of placed agents (NULL: it tells none). */
     void (*learned)(const char *node_id, const json_t *placed, void *arg);

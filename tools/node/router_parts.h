@@ -20,8 +20,9 @@ typedef struct peer {
     int64_t fetched;  /* the revision of `agents`; -1: none */
     json_t *agents;   /* array of the registry's entries, or NULL */
     bool fetching;
-    bool again; /* somebody wants to know what is so now: the fetch under way began before */
-    bool seen;  /* in the members' list that is being read */
+    bool again;      /* somebody wants to know what is so now: the fetch under way began before */
+    bool seen;       /* in the members' list that is being read */
+    int64_t seen_ms; /* when it was in a list last */
     struct event *retry_timer;
     node_backoff backoff;
 } peer;
@@ -48,7 +49,7 @@ struct node_router {
     int64_t refreshed_ms, opened_ms;
     struct event *refresh_timer;
     size_t fetches;
-    bool members_known, stopping;
+    bool stopping;
 };
 
 void router_close_peers(node_router *router);

@@ -13,7 +13,8 @@ enum {
     FETCH_MS = 2000,
     RETRY_FIRST_MS = 500,
     RETRY_MAX_MS = 30000,
-    MEMBERS_MS = 5000, /* so long after our start the gossip agent may still be about to tell */
+    MEMBERS_MS = 5000, /* so long after our start the gossip agent may still be joining */
+    FORGET_MS = 60000, /* a gossip agent that starts again lists nobody at first */
 };
 
 /* ---- what peers host */
@@ -260,19 +261,23 @@ static void take_member(node_router *router, const json_t *member)
         fetch_registry(seen);
 }
 
-/* Those whom nobody lists any more are forgotten; those that failed or left are away. */
+/* Those that failed, left, or are not listed are away; who is not listed for long is forgotten. */
 static void forget_unseen(node_router *router)
 {
     CX_AUTO(cx_list_free) cx_list gone = {0};
+    int64_t now_ms = cx_now_ms();
     size_t cursor = 0;
     void *value = NULL;
 
     while (cx_map_next(router->peers, &cursor, NULL, &value)) {
         peer *each = value;
 
-        if (!each->seen)
-            cx_list_add(&gone, each->node_id);
+        if (each->seen)
+            each->seen_ms = now_ms;
+        each->alive = each->alive && each->seen;
         each->seen = false;
+        if (now_ms - each->seen_ms >= FORGET_MS)
+            cx_list_add(&gone, each->node_id);
     }
     for (size_t i = 0; i < gone.count; i++)
         free_peer(cx_map_remove(router->peers, gone.items[i]));
@@ -333,7 +338,6 @@ void node_router_members(node_router *router, const json_t *members)
         take_member(router, member);
     }
     forget_unseen(router);
-    router->members_known = true;
 }
 
 const char *node_router_unasked(const node_router *router)
@@ -341,7 +345,7 @@ const char *node_router_unasked(const node_router *router)
     size_t cursor = 0;
     void *value = NULL;
 
-    if (!router->members_known && router->options.expects_peers &&
+    if ((int64_t)cx_map_count(router->peers) + 1 < router->options.expected &&
         cx_now_ms() - router->opened_ms < MEMBERS_MS)
         return "the cluster";
     while (cx_map_next(router->peers, &cursor, NULL, &value)) {

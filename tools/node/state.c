@@ -325,7 +325,7 @@ static void open_outside(node_self *node)
                                                 .node_id = node->config->node_id,
                                                 .agents = node->agents,
                                                 .registry = node->registry,
-                                                .expects_peers = node->config->bootstrap_expect > 1,
+                                                .expected = node->config->bootstrap_expect,
                                                 .learned = on_learned,
                                                 .arg = node});
     node->outbox = node_outbox_open(&(node_outbox_options){.loop = node->loop,
