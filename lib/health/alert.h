@@ -105,6 +105,7 @@ typedef struct cx_alerts {
     cx_alert_notice **notices;
     size_t notice_count;
     struct cx_map *by_key, *notice_by_key;
+    int64_t nodes_looked_ms, split_looked_ms; /* cx_alerts_looked_for, 0: not since the start */
 } cx_alerts;
 
 cx_alerts *cx_alerts_open(const char *cluster, const char *self);
@@ -124,6 +125,9 @@ void cx_alerts_look(cx_alerts *alerts, const cx_alert_rules *rules, const json_t
 void cx_alerts_look_at_node(cx_alerts *alerts, const cx_alert_rules *rules, const char *node_id,
                             bool down, int64_t down_since_ms, const char *why, int64_t wall_ms,
                             json_t *changes);
+/* A look at all nodes (or for a split) is complete, whatever it saw: what would follow from them waits
+ * for it, so that the cause is told and not its consequences. */
+void cx_alerts_looked_for(cx_alerts *alerts, cx_alert_about cause, int64_t wall_ms);
 /* Resolves what is about no subject of the list (it left the cluster) or of a rule that is gone. */
 void cx_alerts_forget(cx_alerts *alerts, const cx_alert_rules *rules, const cx_list *subjects,
                       int64_t wall_ms, json_t *changes);
@@ -137,6 +141,11 @@ typedef struct cx_silence {
     int64_t from_ms, until_ms;
 } cx_silence;
 
+/* From a silence's document; times as RFC 3339. */
+CX_MUST_CHECK bool cx_silence_from_json(const json_t *json, const char *where, cx_silence *silence,
+                                        cx_err *err);
+/* Sets silence_id of each alert. */
+void cx_alerts_mute(cx_alerts *alerts, const cx_silence *silences, size_t count, int64_t wall_ms);
 /* Sets silence_id and inhibited_by of each alert, and drops what was resolved long ago. */
 void cx_alerts_sift(cx_alerts *alerts, const cx_alert_rules *rules, const cx_silence *silences,
                     size_t count, int64_t wall_ms);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/time.h"
 #include "health/alert_inside.h"
 
 enum { KEY_DIGITS = CX_ALERT_KEY_SIZE - 1, MESSAGE_MAX = 4096, STATE_VERSION = 1 };
@@ -74,6 +75,37 @@ bool cx_alert_notice_from_json(const json_t *json, const char *where, cx_alert_n
            cx_json_need_int(json, where, "at_ms", 0, time_max_ms, &notice->at_ms, err);
 }
 
+static bool need_time(const json_t *json, const char *where, const char *field, int64_t *ms,
+                      cx_err *err)
+{
+    const char *text = NULL;
+
+    if (!cx_json_need_text(json, where, field, &text, err))
+        return false;
+    return cx_time_parse(text, ms, err) || cx_wrap(err, "%s.%s", where, field);
+}
+
+bool cx_silence_from_json(const json_t *json, const char *where, cx_silence *silence, cx_err *err)
+{
+    const char *name = NULL;
+
+    *silence = (cx_silence){0};
+    if (!json_is_object(json))
+        return cx_fail(err, CX_INVALID, "%s: not an object", where);
+    if (!need_id(json, where, "id", silence->id, err) ||
+        !cx_json_need_text(json, where, "name", &name, err))
+        return false;
+    if (strcmp(name, "*") == 0)
+        cx_alert_copy(silence->name, sizeof silence->name, name);
+    else if (!need_id(json, where, "name", silence->name, err))
+        return false;
+    if (!json_is_null(json_object_get(json, "subject")) &&
+        !need_id(json, where, "subject", silence->subject, err))
+        return false;
+    return need_time(json, where, "starts_at", &silence->from_ms, err) &&
+           need_time(json, where, "ends_at", &silence->until_ms, err);
+}
+
 static bool need_state(const json_t *json, const char *where, cx_alert_state *state, cx_err *err)
 {
     const char *text = NULL;
@@ -136,6 +168,7 @@ static bool read_alert(cx_alerts *alerts, const json_t *json, const char *where,
         !get_text(json, where, "unit", read.unit, sizeof read.unit, err) ||
         !cx_json_get_int(json, where, "clears", 0, CX_ALERT_CLEARS, &clears, err) ||
         !cx_json_get_bool(json, where, "muted", &read.muted, err) ||
+        !get_text(json, where, "inhibited_by", read.inhibited_by, sizeof read.inhibited_by, err) ||
         !cx_json_get_text(json, where, "message", &message, err))
         return false;
     if (strlen(message) > MESSAGE_MAX)
@@ -157,6 +190,7 @@ static bool read_alert(cx_alerts *alerts, const json_t *json, const char *where,
     alert->value = json_number_value(value);
     cx_alert_copy(alert->severity, sizeof alert->severity, read.severity);
     cx_alert_copy(alert->unit, sizeof alert->unit, read.unit);
+    cx_alert_copy(alert->inhibited_by, sizeof alert->inhibited_by, read.inhibited_by);
     cx_alert_say(alert, message);
     return true;
 }
@@ -205,13 +239,13 @@ bool cx_alerts_from_json(cx_alerts *alerts, const json_t *json, cx_err *err)
 static json_t *alert_state(const cx_alert *alert)
 {
     json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:o}", "name", alert->name,
-        "subject", alert->subject, "severity", alert->severity, "unit", alert->unit, "state",
-        cx_alert_state_word(alert->state), "since_ms", (json_int_t)alert->since_ms, "holds_ms",
-        (json_int_t)alert->holds_ms, "observed_ms", (json_int_t)alert->observed_ms, "fired_ms",
-        (json_int_t)alert->fired_ms, "resolved_ms", (json_int_t)alert->resolved_ms, "clears",
-        alert->clears, "muted", alert->muted, "message",
-        cx_json_text(alert->message != NULL ? alert->message : ""));
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:s, s:o}", "name",
+        alert->name, "subject", alert->subject, "severity", alert->severity, "unit", alert->unit,
+        "state", cx_alert_state_word(alert->state), "since_ms", (json_int_t)alert->since_ms,
+        "holds_ms", (json_int_t)alert->holds_ms, "observed_ms", (json_int_t)alert->observed_ms,
+        "fired_ms", (json_int_t)alert->fired_ms, "resolved_ms", (json_int_t)alert->resolved_ms,
+        "clears", alert->clears, "muted", alert->muted, "inhibited_by", alert->inhibited_by,
+        "message", cx_json_text(alert->message != NULL ? alert->message : ""));
 
     if (alert->has_value)
         json_object_set_new(json, "value", cx_json_figure(alert->value));

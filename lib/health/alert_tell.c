@@ -66,6 +66,32 @@ static void find_cause(const cx_alerts *alerts, const cx_alert_rules *rules, cx_
     }
 }
 
+static const cx_alert_rule *rule_about(const cx_alert_rules *rules, cx_alert_about about)
+{
+    for (size_t i = 0; i < rules->count; i++)
+        if (rules->items[i].about == about)
+            return &rules->items[i];
+    return NULL;
+}
+
+/* A cause may be there and not seen yet: what could follow waits until somebody has looked for it
+ * since. Else the first look after a failure, or after a restart, would tell everything but it. */
+static void wait_for_cause(const cx_alerts *alerts, const cx_alert_rules *rules, cx_alert *alert)
+{
+    const cx_alert_rule *node = rule_about(rules, CX_ALERT_OF_NODE);
+    const cx_alert_rule *split = rule_about(rules, CX_ALERT_OF_SPLIT);
+    bool members = is_about_members(rules, alert);
+    const cx_alert_rule *cause = NULL;
+
+    if (node != NULL && members && alerts->nodes_looked_ms < alert->since_ms)
+        cause = node;
+    if (split != NULL && (members || about_of(rules, alert) == CX_ALERT_OF_NODE) &&
+        alerts->split_looked_ms < alert->since_ms)
+        cause = split;
+    if (cause != NULL)
+        cx_alert_copy(alert->inhibited_by, sizeof alert->inhibited_by, cause->name);
+}
+
 static void find_silence(cx_alert *alert, const cx_silence *silences, size_t count, int64_t wall_ms)
 {
     alert->silence_id[0] = '\0';
@@ -96,13 +122,30 @@ static void drop_old(cx_alerts *alerts, int64_t wall_ms)
     }
 }
 
+void cx_alerts_looked_for(cx_alerts *alerts, cx_alert_about cause, int64_t wall_ms)
+{
+    switch (cause) {
+    case CX_ALERT_OF_NODE: alerts->nodes_looked_ms = wall_ms; return;
+    case CX_ALERT_OF_SPLIT: alerts->split_looked_ms = wall_ms; return;
+    case CX_ALERT_OF_CHECK: return;
+    }
+}
+
+void cx_alerts_mute(cx_alerts *alerts, const cx_silence *silences, size_t count, int64_t wall_ms)
+{
+    for (size_t i = 0; i < alerts->count; i++)
+        find_silence(alerts->items[i], silences, count, wall_ms);
+}
+
 void cx_alerts_sift(cx_alerts *alerts, const cx_alert_rules *rules, const cx_silence *silences,
                     size_t count, int64_t wall_ms)
 {
     drop_old(alerts, wall_ms);
+    cx_alerts_mute(alerts, silences, count, wall_ms);
     for (size_t i = 0; i < alerts->count; i++) {
-        find_silence(alerts->items[i], silences, count, wall_ms);
         find_cause(alerts, rules, alerts->items[i]);
+        if (alerts->items[i]->inhibited_by[0] == '\0')
+            wait_for_cause(alerts, rules, alerts->items[i]);
     }
 }
 
@@ -140,8 +183,9 @@ static enum telling telling_of_firing(const cx_alerts *alerts, cx_alert *alert,
     alert->muted = alert->silence_id[0] != '\0';
     if (alert->muted || alert->inhibited_by[0] != '\0')
         return TELL_NOTHING;
+    /* What is about to resolve, and was kept quiet until now, need not be told at all. */
     if (!told || lost)
-        return TELL_FIRING;
+        return alert->clears > 0 ? TELL_NOTHING : TELL_FIRING;
     if (!notice->firing)
         return TELL_NOTHING;
     /* A silence that ends leaves nobody in the belief that all is well. */

@@ -39,6 +39,7 @@ struct scene {
     cx_silence silences[4];
     size_t silence_count;
     cx_list watchers;
+    bool did_not_look; /* neither at the nodes nor for a split */
 };
 
 static void scene_close(struct scene *scene)
@@ -103,6 +104,10 @@ static const char *told(struct scene *scene, int64_t at_s)
     json_t *notice;
 
     text[0] = '\0';
+    if (!scene->did_not_look) {
+        cx_alerts_looked_for(scene->alerts, CX_ALERT_OF_NODE, start_ms + at_s * 1000);
+        cx_alerts_looked_for(scene->alerts, CX_ALERT_OF_SPLIT, start_ms + at_s * 1000);
+    }
     cx_json_free(&scene->notices);
     scene->notices = json_array();
     cx_alerts_sift(scene->alerts, &scene->rules, scene->silences, scene->silence_count,
@@ -471,6 +476,38 @@ static void what_followed_is_looked_at_again_before_it_is_told(void **state)
     assert_string_equal(told(&scene, 90), "cert/node-2/firing");
 }
 
+static void what_followed_and_is_about_to_end_is_not_told(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    look_at_node(&scene, "node-2", true, 0);
+    look_status(&scene, "cluster_membership", NULL, "warning", 1);
+    look_at_node(&scene, "node-2", true, 61);
+    assert_string_equal(told(&scene, 61), "down/node-2/firing");
+    look_at_node(&scene, "node-2", false, 70);
+    look_at_node(&scene, "node-2", false, 80);
+    look_status(&scene, "cluster_membership", NULL, "ok", 85);
+    assert_string_equal(told(&scene, 85), "down/node-2/resolved");
+    look_status(&scene, "cluster_membership", NULL, "ok", 95);
+    assert_string_equal(told(&scene, 95), "");
+}
+
+static void what_could_follow_waits_for_a_look_at_the_cause(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    scene.did_not_look = true;
+    look_status(&scene, "cluster_membership", NULL, "warning", 0);
+    look(&scene, "disk_usage", "node-2", 90, 0);
+    assert_string_equal(told(&scene, 0), "disk/node-2/firing");
+    scene.did_not_look = false;
+    assert_string_equal(told(&scene, 5), "members/prod/firing");
+}
+
 static void a_split_explains_the_nodes_beyond_it(void **state)
 {
     CX_AUTO(scene_close) struct scene scene;
@@ -656,6 +693,8 @@ int main(void)
         cmocka_unit_test(what_ends_under_a_silence_is_told_to_be_over),
         cmocka_unit_test(a_node_that_is_down_inhibits_what_follows),
         cmocka_unit_test(what_followed_is_looked_at_again_before_it_is_told),
+        cmocka_unit_test(what_followed_and_is_about_to_end_is_not_told),
+        cmocka_unit_test(what_could_follow_waits_for_a_look_at_the_cause),
         cmocka_unit_test(a_split_explains_the_nodes_beyond_it),
         cmocka_unit_test(one_of_three_watchers_tells),
         cmocka_unit_test(what_another_watcher_told_is_not_told_again),

@@ -2,8 +2,9 @@
 #include "watch.h"
 
 static const cx_command *const commands[] = {
-    &health_node, &health_cluster,     &health_agents, &health_certs,
-    &health_all,  &health_test_action, NULL,
+    &health_node,      &health_cluster,     &health_agents, &health_certs,
+    &health_all,       &health_watch,       &health_alerts, &health_silence,
+    &health_unsilence, &health_test_action, NULL,
 };
 
 int main(int argc, char **argv)

@@ -1,12 +1,10 @@
 #include <string.h>
 
-#include "api/gather.h"
-#include "base/text.h"
 #include "base/time.h"
 #include "health.h"
 #include "health/print.h"
 
-enum { CALL_MS = 5000, SETTLE_LOOK_MS = 200 };
+enum { CALL_MS = 5000 };
 
 const cx_option health_option_table[] = {
     CX_TARGET_OPTIONS(health_options, target),
@@ -26,7 +24,7 @@ struct session {
     cx_config *config;
     cx_api *api;
     cx_health_policy policy;
-    int64_t deadline_ms;
+    health_session ask;
     json_t *checks;
 };
 
@@ -48,60 +46,17 @@ static bool load_policy(struct session *session, const health_options *options, 
            cx_health_policy_read(health, alerts, &session->policy, err);
 }
 
-static int64_t left_ms(const struct session *session)
-{
-    int64_t left = session->deadline_ms - cx_now_ms();
-
-    return left > 1 ? left : 1;
-}
-
-/* Answers of many nodes to one question; each failure is that node's, not the command's. */
-struct answers {
-    json_t **documents;
-    cx_err *errors;
-    size_t count;
-};
-
-static void answers_free(struct answers *answers)
-{
-    for (size_t i = 0; i < answers->count; i++)
-        cx_json_free(&answers->documents[i]);
-    cx_free(&answers->documents);
-    cx_free(&answers->errors);
-    answers->count = 0;
-}
-
-static bool ask(struct session *session, const cx_api_nodes *nodes, const char *path,
-                struct answers *answers, cx_err *err)
-{
-    answers_free(answers);
-    answers->count = nodes->count;
-    answers->documents = cx_alloc(nodes->count + 1, sizeof(json_t *));
-    answers->errors = cx_alloc(nodes->count + 1, sizeof *answers->errors);
-    return nodes->count == 0 ||
-           cx_api_call_all(session->api, nodes, "GET", path, NULL, left_ms(session),
-                           answers->documents, answers->errors, err);
-}
-
 /* ---- which nodes */
 
-/* --all here means every member that should be there: a failed one is what a check is for. */
+/* --all here means every member that should be there. */
 static bool members(struct session *session, cx_api_nodes *nodes, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *cluster = NULL;
-    size_t at;
-    json_t *member;
+    int64_t left_ms = session->ask.deadline_ms - cx_now_ms();
 
-    if (!cx_api_cluster(session->api, left_ms(session), &cluster, err))
+    if (!cx_api_cluster(session->api, left_ms > 1 ? left_ms : 1, &cluster, err))
         return false;
-    json_array_foreach (json_object_get(cluster, "members"), at, member) {
-        const char *status = cx_json_text_or_empty(member, "status");
-
-        if (strcmp(status, "left") != 0 && strcmp(status, "leaving") != 0 &&
-            cx_api_member_address(member)[0] != '\0')
-            cx_api_nodes_add(nodes, cx_json_text_or_empty(member, "node_id"),
-                             cx_api_member_address(member), status);
-    }
+    health_members(cluster, nodes);
     return nodes->count > 0 || cx_fail(err, CX_UNAVAILABLE, "no member has a node API");
 }
 
@@ -125,96 +80,24 @@ static bool find_nodes(struct session *session, const cx_run *run, const health_
 static bool check_nodes(struct session *session, const cx_api_nodes *nodes, health_parts parts,
                         cx_err *err)
 {
-    CX_AUTO(answers_free) struct answers node_answers = {0};
-    CX_AUTO(answers_free) struct answers agent_answers = {0};
+    CX_AUTO(health_answers_free) health_answers answers = {0};
     int64_t wall_ms = cx_wall_ms();
 
-    if (!ask(session, nodes, "/api/v1/node", &node_answers, err) ||
-        (parts.agents && !ask(session, nodes, "/api/v1/agents", &agent_answers, err)))
+    if (!health_ask(&session->ask, nodes, parts.agents, &answers, err))
         return false;
     for (size_t i = 0; i < nodes->count; i++) {
-        const char *told = cx_json_text_or_empty(node_answers.documents[i], "node_id");
-        cx_health_node node = {
-            .node_id = told[0] != '\0' ? told : cx_api_node_name(&nodes->items[i]),
-            .node = node_answers.documents[i],
-            .agents = parts.agents ? agent_answers.documents[i] : NULL,
-            .error = node_answers.documents[i] != NULL && parts.agents ? &agent_answers.errors[i]
-                                                                       : &node_answers.errors[i],
-        };
+        cx_health_node node = health_answer(&answers, i);
 
-        if (parts.node)
-            cx_health_check_node(&session->policy, &node, session->checks);
-        if (parts.agents)
-            cx_health_check_agents(&session->policy, &node, session->checks);
-        if (parts.certs)
-            cx_health_check_certs(&session->policy, &node, wall_ms, session->checks);
-        if (parts.backups)
-            cx_health_check_backups(&session->policy, &node, wall_ms, session->checks);
+        health_check_one(&session->ask, &node, parts, wall_ms, session->checks);
     }
     return true;
 }
 
-/* The alive members that serve the node API: each is asked for its own view. */
-static void alive_nodes(const json_t *cluster, cx_api_nodes *nodes)
-{
-    size_t at;
-    json_t *member;
-
-    json_array_foreach (json_object_get(cluster, "members"), at, member)
-        if (strcmp(cx_json_text_or_empty(member, "status"), "alive") == 0 &&
-            cx_api_member_address(member)[0] != '\0')
-            cx_api_nodes_add(nodes, cx_json_text_or_empty(member, "node_id"),
-                             cx_api_member_address(member), "alive");
-}
-
-static bool views_differ(const json_t *cluster, const struct answers *answers)
-{
-    const char *digest = cx_json_text_or_empty(cluster, "digest");
-
-    for (size_t i = 0; i < answers->count; i++)
-        if (answers->documents[i] != NULL &&
-            strcmp(cx_json_text_or_empty(answers->documents[i], "digest"), digest) != 0)
-            return true;
-    return false;
-}
-
-/* News takes a moment to reach everybody: views that differ are looked at again until settle_ms is
- * over. */
 static bool check_cluster(struct session *session, int64_t settle_ms, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *cluster = NULL;
-    CX_AUTO(cx_api_nodes_free) cx_api_nodes nodes = {0};
-    CX_AUTO(answers_free) struct answers answers = {0};
-    CX_AUTO(cx_free) cx_health_node *views = NULL;
-    int64_t settled_ms = cx_now_ms() + settle_ms;
-    cx_err error = {0};
 
-    for (;;) {
-        cx_json_free(&cluster);
-        cx_api_nodes_free(&nodes);
-        if (!cx_api_cluster(session->api, left_ms(session), &cluster, &error))
-            break;
-        alive_nodes(cluster, &nodes);
-        if (!ask(session, &nodes, "/api/v1/cluster", &answers, err))
-            return false;
-        if (!views_differ(cluster, &answers) || cx_now_ms() >= settled_ms ||
-            left_ms(session) <= SETTLE_LOOK_MS)
-            break;
-        if (!cx_api_pause(SETTLE_LOOK_MS, err))
-            return false;
-    }
-    if (error.code == CX_INTERRUPTED) {
-        *err = error;
-        return false;
-    }
-    views = cx_alloc(nodes.count + 1, sizeof *views);
-    for (size_t i = 0; i < nodes.count; i++)
-        views[i] = (cx_health_node){.node_id = nodes.items[i].node_id,
-                                    .cluster = answers.documents[i],
-                                    .error = &answers.errors[i]};
-    cx_health_check_cluster(&session->policy, cluster, &error, views, nodes.count, cx_wall_ms(),
-                            session->checks);
-    return true;
+    return health_check_cluster(&session->ask, settle_ms, &cluster, session->checks, err);
 }
 
 /* ---- printing */
@@ -247,10 +130,13 @@ static bool check(cx_run *run, const health_options *options, health_parts parts
     CX_AUTO(cx_api_nodes_free) cx_api_nodes nodes = {0};
 
     session->checks = json_array();
-    session->deadline_ms = cx_now_ms() + cx_timeout_or(run, CALL_MS);
     if (!cx_api_start(run, &session->config, &session->api, err) ||
-        !load_policy(session, options, err) ||
-        (parts.cluster && !check_cluster(session, options->settle_ms, err)))
+        !load_policy(session, options, err))
+        return false;
+    session->ask = (health_session){.api = session->api,
+                                    .policy = &session->policy,
+                                    .deadline_ms = cx_now_ms() + cx_timeout_or(run, CALL_MS)};
+    if ((parts.cluster && !check_cluster(session, options->settle_ms, err)))
         return false;
     if (!parts.node && !parts.agents && !parts.certs)
         return true;

@@ -49,8 +49,8 @@ static bool find_action(const json_t *policy, const char *name, const json_t **d
     return cx_hint(err, "there are: %s", names.size > 0 ? (const char *)names.data : "none");
 }
 
-static bool send(const cx_run *run, const cx_config *config, const char *name,
-                 const json_t *definition, const char *status, int *answer, cx_err *err)
+static bool send_test(const cx_run *run, const cx_config *config, const char *name,
+                      const json_t *definition, const char *status, int *answer, cx_err *err)
 {
     cx_log log = {.program = run->program, .level = CX_INFO, .fd = 2};
     CX_AUTO(cx_json_free) json_t *notices = json_array();
@@ -82,8 +82,8 @@ static bool test_action(cx_run *run, const void *parsed, cx_err *err)
     int64_t started_ms = cx_now_ms();
 
     if (!run->dry_run &&
-        (!send(run, config, name, definition, "firing", &status, err) ||
-         (resolves && !send(run, config, name, definition, "resolved", &status, err))))
+        (!send_test(run, config, name, definition, "firing", &status, err) ||
+         (resolves && !send_test(run, config, name, definition, "resolved", &status, err))))
         return false;
     document =
         json_pack("{s:b, s:o, s:s, s:b, s:s, s:o, s:o}", "changed", !run->dry_run, "action",

@@ -1,7 +1,129 @@
-/* cx-health watch and the commands around it: what they share. */
+/* cx-health watch: one struct that owns all state of the daemon. One loop, in whose thread everything
+ * here happens; what blocks is done by workers, whose jobs own copies of what they need.
+ *
+ * From a node to a page: watch_round.c (asks, in a worker) -> lib/health/alert.h (looks, tells) ->
+ * watch.c (saves the turn: state, history and outbox in one transaction) -> watch_send.c (a courier an
+ * action). The silences are read again every other second, so that the commands beside the watcher
+ * need only the file. */
 #pragma once
 
-#include "base/cli.h"
-#include "health/alert.h"
+#include <event2/event.h>
 
-extern const cx_command health_test_action;
+#include "api/client.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "collect.h"
+#include "health/alert.h"
+#include "store.h"
+
+extern const cx_command health_watch, health_alerts, health_silence, health_unsilence,
+    health_test_action;
+
+typedef struct watch_self watch_self;
+
+typedef enum watch_group { WATCH_CLUSTER, WATCH_NODES, WATCH_AGENTS } watch_group;
+
+/* Checks that are made together. A check with an interval of its own has a round of its own. */
+typedef struct watch_round {
+    watch_self *watch;
+    watch_group group;
+    health_parts parts;
+    int64_t interval_ms, timeout_ms;
+    cx_health_policy policy; /* wanted: these checks only */
+    struct event *timer;
+    bool running, again; /* again: it was asked for while it ran */
+    bool done_once;
+    cx_api *api;    /* its worker's */
+    json_t *checks; /* of the last time */
+} watch_round;
+
+/* One action, one courier. */
+typedef struct watch_lane {
+    watch_self *watch;
+    char *name;
+    json_t *definition;
+    struct event *timer;
+    bool busy, again;
+    bool settled;            /* nothing is due now */
+    size_t waiting_failures; /* in a row, for the log: 0 is well */
+} watch_lane;
+
+/* The policies as they are in force. */
+typedef struct watch_policies {
+    json_t *health, *alerts;
+    cx_health_policy policy;
+    cx_alert_rules rules;
+} watch_policies;
+
+struct watch_self {
+    struct event_base *loop;
+    cx_config *config;
+    cx_log log;
+    int lock_fd; /* of data_dir/health.lock */
+    int64_t started_wall_ms;
+    cx_list policy_files; /* as given */
+    const char *alerts_file;
+    watch_policies now;
+    watch_policies *next; /* read by SIGHUP; in force when nobody works with the old ones */
+
+    watch_round *rounds;
+    size_t round_count;
+    watch_lane *lanes;
+    size_t lane_count;
+    size_t working; /* jobs of rounds and couriers */
+
+    cx_alerts *alerts;
+    cx_silence *silences;
+    size_t silence_count;
+    json_t *silence_documents;
+    json_t *cluster;      /* the membership as last seen; NULL before */
+    cx_api_nodes members; /* those with a node API, as last seen */
+    cx_list subjects, watchers;
+
+    cx_pool *storage, *askers, *couriers;
+    health_store *store; /* the storage thread's */
+    json_t *unsaved_changes, *unsaved_notices;
+    bool saving, save_again, silences_known;
+    struct event *save_timer, *silence_timer;
+
+    struct cx_httpd *httpd; /* NULL: nobody listens */
+
+    bool once, stopping;
+};
+
+/* ---- watch.c */
+
+/* Something was seen, heard or silenced: tells what is to be told, and saves. */
+void watch_turn(watch_self *watch);
+/* A job of a round or courier ended. */
+void watch_job_ended(watch_self *watch);
+void watch_set_timer(struct event *timer, int64_t after_ms);
+
+/* ---- watch_policy.c */
+
+CX_MUST_CHECK bool watch_policies_load(const watch_self *watch, watch_policies *policies,
+                                       cx_err *err);
+void watch_policies_free(watch_policies *policies);
+
+/* ---- watch_round.c */
+
+void watch_rounds_open(watch_self *watch);
+void watch_rounds_close(watch_self *watch);
+/* Now, or as soon as the one under way is over. */
+void watch_round_start(watch_round *round);
+
+/* ---- watch_send.c */
+
+void watch_lanes_open(watch_self *watch);
+void watch_lanes_close(watch_self *watch);
+/* {"action","notice"} for each action of a notice, appended to `parcels`. */
+void watch_address(const watch_self *watch, const json_t *notice, json_t *parcels);
+/* Something may be due. */
+void watch_lanes_wake(watch_self *watch);
+
+/* ---- watch_serve.c: --listen */
+
+CX_MUST_CHECK bool watch_serve_open(watch_self *watch, const char *address, cx_err *err);
+void watch_serve_close(watch_self *watch);
+/* All that the watcher knows, as GET /api/v1/state answers it; new reference. */
+json_t *watch_state(const watch_self *watch);

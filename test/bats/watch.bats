@@ -1,0 +1,303 @@
+#!/usr/bin/env bats
+# cx-health watch against a stand-in for a node, and a receiver of ours.
+
+load common
+load fake
+load receiver
+load watch
+
+setup_file() {
+    make_certs
+}
+
+setup() {
+    write_config
+    new_receiver
+}
+
+@test "an alert is pending, firing and resolved, and is told of the last two" {
+    write_policies '  warning: [{name: cpu, condition: cpu_usage > 70%, duration: 2s, action: page}]'
+    start_receiver
+    start_fake "$(all_say)"
+    start_watch
+    looked 1
+    run --separate-stderr cx-health alerts
+    assert_json '.alerts, .watched' $'[]\ntrue'
+
+    answers "$(all_say '.system.cpu_percent = 90')"
+    wait_until 10 alert_is cpu pending
+    assert_equal "$(pages)" ''
+    wait_until 10 alert_is cpu firing
+    run --separate-stderr cx-health alerts --active
+    assert_json '.alerts[0] | .severity, .subject, .value' $'warning\nnode-1\n90'
+    validate_schema cx-health-alerts
+    wait_until 10 paged 'firing cpu node-1'
+
+    answers "$(all_say)"
+    wait_until 10 alert_is cpu resolved
+    wait_until 10 paged $'firing cpu node-1\nresolved cpu node-1'
+    run --separate-stderr cx-health alerts --active
+    assert_json .count 0
+    run --separate-stderr cx-health alerts --history 1h
+    assert_json '[.alerts[].state]' '["pending","firing","resolved"]'
+    validate_schema cx-health-alerts
+    validate_schema cx-health-notices "$(received '.[0].body')"
+}
+
+@test "a silence keeps quiet; what still fires at its end is told at once" {
+    write_policies
+    start_receiver
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    run --separate-stderr cx-health silence disk --subject node-1 --for 1h --reason 'new disk is coming'
+    assert_success
+    assert_json '.changed, .subject, .reason' $'true\nnode-1\nnew disk is coming'
+    validate_schema cx-health-silence
+    id=$(jq -r .id <<<"$output")
+
+    start_watch
+    wait_until 10 alert_is disk silenced
+    looked 3
+    assert_equal "$(pages)" ''
+    run --separate-stderr cx-health alerts
+    assert_json '.silences[0].id == .alerts[0].silence_id' true
+    validate_schema cx-health-alerts
+
+    run --separate-stderr cx-health unsilence "$id"
+    assert_success
+    assert_json .changed true
+    validate_schema cx-health-unsilence
+    wait_until 10 paged 'firing disk node-1'
+    run --separate-stderr cx-health unsilence "$id"
+    assert_json .changed false
+}
+
+@test "a silence that ends by itself" {
+    write_policies
+    start_receiver
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    cx-health silence '*' --for 4s
+    start_watch
+    wait_until 10 alert_is disk silenced
+    assert_equal "$(pages)" ''
+    wait_until 15 paged 'firing disk node-1'
+}
+
+@test "silence, unsilence: another's needs --force; --dry-run changes nothing; wrong names are refused" {
+    run --separate-stderr cx-health silence disk --dry-run
+    assert_success
+    assert_json '.changed, .dry_run' $'false\ntrue'
+    run --separate-stderr cx-health alerts
+    assert_error not_found
+
+    run --separate-stderr cx-health silence 'no name'
+    assert_error invalid
+    run --separate-stderr cx-health silence disk --for 0s
+    assert_error usage
+    run --separate-stderr cx-health unsilence NOBODY
+    assert_error not_found
+
+    id=$(cx-health silence disk | jq -r .id)
+    sqlite3 "$BATS_TEST_TMPDIR/data/health.db" "UPDATE silence SET document = json_set(document, '$.owner', 'ann')"
+    run --separate-stderr cx-health unsilence "$id"
+    assert_error permission
+    run --separate-stderr cx-health unsilence "$id" --force
+    assert_success
+}
+
+@test "the receiver is down for a while: the page arrives after, once, in order" {
+    write_policies
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch
+    wait_until 10 grep -q not_sent "$BATS_TEST_TMPDIR/watch.log"
+    answers "$(all_say)"
+    wait_until 10 alert_is disk resolved
+    run --separate-stderr cx-health alerts
+    assert_json .outbox.page 2
+
+    start_receiver
+    wait_until 30 paged $'firing disk node-1\nresolved disk node-1'
+    assert_equal "$(received length)" 1
+    run --separate-stderr cx-health alerts
+    assert_json .outbox '{}'
+}
+
+@test "a receiver that refuses is given up after its retries, and the log has the notice" {
+    write_policies
+    sed -i 's/type: webhook,/type: webhook, retries: 1,/' "$ALERTS"
+    start_receiver
+    echo 400 >"$RECEIVED/status"
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch
+    wait_until 15 grep -q '"event":"gave_up"' "$BATS_TEST_TMPDIR/watch.log"
+    assert_equal "$(jq -rc 'select(.event == "gave_up") | .notices[0].name' "$BATS_TEST_TMPDIR/watch.log")" disk
+    assert_equal "$(jq -rc 'select(.event == "not_sent") | .notices' "$BATS_TEST_TMPDIR/watch.log")" 1
+}
+
+# ---- ends of all kinds
+
+@test "a watcher killed at any moment loses and repeats nothing" {
+    write_policies
+    start_receiver
+    start_fake "$(all_say)"
+    start_watch
+    looked 1
+    for turn in 1 2 3; do
+        answers "$(all_say '.system.disk_percent = 95')"
+        stop_daemon watch KILL
+        start_watch
+        wait_until 15 alert_is disk firing
+        stop_daemon watch KILL
+        start_watch
+        answers "$(all_say)"
+        stop_daemon watch KILL
+        start_watch
+        wait_until 15 alert_is disk resolved
+    done
+    expected=$(for turn in 1 2 3; do printf 'firing disk node-1\nresolved disk node-1\n'; done)
+    wait_until 15 paged "$expected"
+}
+
+@test "killed while the receiver is down: the page arrives after" {
+    write_policies
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch
+    wait_until 10 grep -q not_sent "$BATS_TEST_TMPDIR/watch.log"
+    stop_daemon watch KILL
+    start_receiver
+    start_watch
+    wait_until 15 paged 'firing disk node-1'
+    looked 3
+    assert_equal "$(pages)" 'firing disk node-1'
+}
+
+@test "a duration goes on over a restart" {
+    write_policies '  warning: [{name: cpu, condition: cpu_usage > 70%, duration: 1h, action: page}]'
+    start_fake "$(all_say '.system.cpu_percent = 90')"
+    start_watch
+    wait_until 10 alert_is cpu pending
+    since=$(cx-health alerts | jq -r '.alerts[0].since')
+    stop_daemon watch
+    assert_equal "$daemon_status" 0
+    start_watch
+    looked 2
+    assert_equal "$(cx-health alerts | jq -r '.alerts[0] | .state + .since')" "pending$since"
+}
+
+@test "one watcher at a time; alerts and silence work while none runs" {
+    write_policies
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch
+    wait_until 10 alert_is disk firing
+    run --separate-stderr cx-health watch --policy "$HEALTH" --alerts "$ALERTS" --once
+    assert_error busy
+    stop_daemon watch KILL
+    run --separate-stderr cx-health alerts
+    assert_json '.watched, .alerts[0].state' $'false\nfiring'
+    cx-health silence disk
+    run --separate-stderr cx-health alerts
+    assert_json '.alerts[0].state' silenced
+}
+
+@test "--once: looks, tells and ends; the exit status says whether an alert fires" {
+    write_policies
+    start_receiver
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    run --separate-stderr cx-health watch --policy "$HEALTH" --policy "$ALERTS" --once
+    assert_failure 1
+    assert_json '.status, .alerts[0].name, .alerts[0].state' $'critical\ndisk\nfiring'
+    validate_schema cx-health-watch
+    assert_equal "$(pages)" 'firing disk node-1'
+
+    answers "$(all_say)"
+    cx-health watch --policy "$HEALTH" --policy "$ALERTS" --once >/dev/null || true
+    run --separate-stderr cx-health watch --policy "$HEALTH" --policy "$ALERTS" --once
+    assert_success
+    assert_equal "$(pages)" $'firing disk node-1\nresolved disk node-1'
+}
+
+@test "the shipped policies run as they are, and a healthy node fires nothing" {
+    start_fake "$(all_say)"
+    run --separate-stderr cx-health watch --once
+    assert_success
+    assert_json '.status, .alerts' $'ok\n[]'
+}
+
+# ---- what follows from what
+
+@test "a node that is down is told, and nothing that follows from it" {
+    write_policies '  critical: [{name: down, condition: node_unreachable > 4s, action: page}]
+  warning: [{name: members, condition: cluster_membership, action: page},
+    {name: disk, condition: disk_usage > 80%, duration: 3s, action: page}]'
+    start_receiver
+    two='.members += [{node_id: "node-2", addr: "x:1", status: "alive", since: "2020-01-01T00:00:00Z", tags: {version: "0.1.0", api: "127.0.0.1:1"}}]'
+    gone='.members[1] += {status: "failed", since: (now | todate)}'
+    start_fake "$(all_say . "$two | $gone")"
+    start_watch
+    wait_until 15 alert_is down firing node-2
+    assert_equal "$(cx-health alerts --history 1h | jq -c '[.alerts[] | select(.name == "down").state]')" '["pending","firing"]'
+    assert_equal "$(alert_state members test)" firing
+    wait_until 10 paged 'firing down node-2'
+    assert_equal "$(cx-health alerts | jq -r '.alerts[] | select(.name == "members") | .inhibited_by')" down
+
+    answers "$(all_say . .)"
+    wait_until 15 alert_is members resolved test
+    looked 2
+    assert_equal "$(pages)" $'firing down node-2\nresolved down node-2'
+}
+
+@test "a node whose API does not answer is down, though its agent is alive, and comes back" {
+    write_policies '  critical: [{name: down, condition: node_unreachable > 1s, action: page}]'
+    start_receiver
+    start_fake "$(all_say)"
+    start_watch
+    looked 1
+    stop_daemon fake KILL
+    wait_until 15 paged 'firing down node-1'
+    start_fake "$(all_say)"
+    wait_until 15 paged $'firing down node-1\nresolved down node-1'
+}
+
+# ---- policies
+
+@test "SIGHUP brings new policies; a bad one is logged and the old one stays" {
+    write_policies
+    start_receiver
+    start_fake "$(all_say '.system.cpu_percent = 60')"
+    start_watch
+    looked 1
+    cp "$ALERTS" "$BATS_TEST_TMPDIR/good.yaml"
+    echo 'alerts: {critical: [{name: x}]}' >"$ALERTS"
+    kill -HUP "$(pid_of watch)"
+    wait_until 10 grep -q reload_failed "$BATS_TEST_TMPDIR/watch.log"
+    looked 2
+    sed 's/disk_usage > 80%/cpu_usage > 50%/' "$BATS_TEST_TMPDIR/good.yaml" >"$ALERTS"
+    kill -HUP "$(pid_of watch)"
+    wait_until 10 paged 'firing disk node-1'
+}
+
+@test "a policy with a mistake is a config error with its place" {
+    write_policies '  critical: [{name: x, condition: disk_usage >> 1%, action: page}]'
+    run --separate-stderr cx-health watch --policy "$HEALTH" --alerts "$ALERTS"
+    assert_error config
+    [[ $stderr == *alerts.yaml:4* ]]
+}
+
+# ---- for others to read
+
+@test "--listen: metrics and the whole state, for reading only" {
+    write_policies
+    listen=$(free_loopback):$(free_port)
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch --listen "$listen"
+    wait_until 10 alert_is disk firing
+    run curl -sf "http://$listen/metrics"
+    assert_success
+    assert_line 'cx_alert_firing{name="disk",subject="node-1",severity="critical",silenced="false"} 1'
+    assert_line 'cx_alerts{state="firing"} 1'
+    assert_line --partial 'cx_check_value{scope="node",node_id="node-1",name="disk_usage"'
+    run curl -sf "http://$listen/api/v1/state"
+    assert_json '.watcher, .members[0].node_id, .alerts[0].name' $'node-1\nnode-1\ndisk'
+    validate_schema watch-state
+    assert_equal "$(curl -s -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' "http://$listen/nothing")" 404
+    assert_equal "$(curl -s -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' -X POST "http://$listen/metrics")" 403
+}

@@ -1,0 +1,422 @@
+#include "store.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/time.h"
+
+enum { DOCUMENT_MAX = 16 * 1024 * 1024 };
+
+const int64_t health_history_ms = INT64_C(30) * 86400 * 1000;
+const int64_t health_outbox_keep_ms = INT64_C(86400) * 1000;
+const int64_t health_silence_keep_ms = INT64_C(7) * 86400 * 1000;
+
+static const char *const migrations[] = {
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL);"
+    "CREATE TABLE history (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL,"
+    " document TEXT NOT NULL);"
+    "CREATE INDEX history_at ON history (at_ms);"
+    "CREATE TABLE outbox (id INTEGER PRIMARY KEY, action TEXT NOT NULL, notice_id TEXT NOT NULL,"
+    " key TEXT NOT NULL, document TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+    " next_ms INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,"
+    " error TEXT NOT NULL DEFAULT '', UNIQUE (action, notice_id));"
+    "CREATE TABLE silence (id TEXT PRIMARY KEY, ends_ms INTEGER NOT NULL,"
+    " updated_ms INTEGER NOT NULL, document TEXT NOT NULL);",
+};
+
+struct health_store {
+    cx_db *db;
+};
+
+/* What root's command makes must not lock out the watcher, whose folder it is. */
+static bool give_to_owner(const char *data_dir, const char *path, cx_err *err)
+{
+    struct stat folder;
+
+    if (geteuid() != 0)
+        return true;
+    if (stat(data_dir, &folder) < 0 || lchown(path, folder.st_uid, folder.st_gid) < 0)
+        return cx_fail_errno(err, "%s", path);
+    return true;
+}
+
+bool health_store_open(const char *data_dir, bool read_only, health_store **store, cx_err *err)
+{
+    CX_AUTO(cx_free) char *path = cx_path_join(data_dir, "health.db");
+    CX_AUTO(health_store_close) health_store *opened = cx_alloc(1, sizeof *opened);
+    bool is_new = !cx_exists(path);
+
+    if (read_only && is_new) {
+        cx_fail(err, CX_NOT_FOUND, "%s: no watcher has run here", path);
+        return cx_hint(err, "cx-health watch is the daemon");
+    }
+    if (!read_only && !cx_make_folders(data_dir, 0750, NULL, err))
+        return false;
+    if (!cx_db_open(path, migrations, CX_COUNT(migrations), read_only, &opened->db, err) ||
+        (is_new && !give_to_owner(data_dir, path, err)))
+        return false;
+    *store = CX_TAKE(opened);
+    return true;
+}
+
+void health_store_close(health_store **owner)
+{
+    if (*owner == NULL)
+        return;
+    cx_db_close(&(*owner)->db);
+    cx_free(owner);
+}
+
+/* ---- state and history */
+
+static bool read_document(cx_statement *statement, int column, json_t **document, cx_err *err)
+{
+    const char *text = cx_column_text(statement, column);
+
+    return cx_json_parse(cx_bytes_of(text != NULL ? text : ""), DOCUMENT_MAX, "health.db", document,
+                         err);
+}
+
+bool health_store_load(health_store *store, json_t **state, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    if (!cx_db_prepare(store->db, "SELECT document FROM state", &statement, err) ||
+        !cx_step(statement, &row, err))
+        return false;
+    return !row || read_document(statement, 0, state, err);
+}
+
+static bool save_state(health_store *store, const json_t *state, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    CX_AUTO(cx_free) char *text = cx_json_line(state);
+
+    if (!cx_db_prepare(store->db, "INSERT OR REPLACE INTO state VALUES (1, ?)", &statement, err))
+        return false;
+    cx_bind_text(statement, 1, text);
+    return cx_run_statement(statement, err);
+}
+
+static bool save_changes(health_store *store, const json_t *changes, int64_t wall_ms, cx_err *err)
+{
+    size_t at;
+    json_t *change;
+
+    json_array_foreach (changes, at, change) {
+        CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+        CX_AUTO(cx_free) char *text = cx_json_line(change);
+
+        if (!cx_db_prepare(store->db, "INSERT INTO history (at_ms, document) VALUES (?, ?)",
+                           &statement, err))
+            return false;
+        cx_bind_int(statement, 1, wall_ms);
+        cx_bind_text(statement, 2, text);
+        if (!cx_run_statement(statement, err))
+            return false;
+    }
+    return true;
+}
+
+static bool count_outbox(health_store *store, int64_t *count, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    if (!cx_db_prepare(store->db, "SELECT count(*) FROM outbox", &statement, err) ||
+        !cx_step(statement, &row, err))
+        return false;
+    *count = cx_column_int(statement, 0);
+    return true;
+}
+
+static bool save_notices(health_store *store, const json_t *notices, int64_t wall_ms,
+                         size_t *refused, cx_err *err)
+{
+    int64_t count = 0;
+    size_t at;
+    json_t *item;
+
+    if (json_array_size(notices) > 0 && !count_outbox(store, &count, err))
+        return false;
+    json_array_foreach (notices, at, item) {
+        CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+        const json_t *notice = json_object_get(item, "notice");
+        CX_AUTO(cx_free) char *text = cx_json_line(notice);
+
+        if (count++ >= HEALTH_OUTBOX_MAX) {
+            (*refused)++;
+            continue;
+        }
+        if (!cx_db_prepare(store->db,
+                           "INSERT OR IGNORE INTO outbox (action, notice_id, key, document,"
+                           " created_ms) VALUES (?, ?, ?, ?, ?)",
+                           &statement, err))
+            return false;
+        cx_bind_text(statement, 1, cx_json_text_or_empty(item, "action"));
+        cx_bind_text(statement, 2, cx_json_text_or_empty(notice, "id"));
+        cx_bind_text(statement, 3, cx_json_text_or_empty(notice, "key"));
+        cx_bind_text(statement, 4, text);
+        cx_bind_int(statement, 5, wall_ms);
+        if (!cx_run_statement(statement, err))
+            return false;
+    }
+    return true;
+}
+
+static bool delete_before(health_store *store, const char *sql, int64_t ms, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(store->db, sql, &statement, err))
+        return false;
+    cx_bind_int(statement, 1, ms);
+    return cx_run_statement(statement, err);
+}
+
+static bool save(health_store *store, const health_turn *turn, size_t *refused, cx_err *err)
+{
+    return save_state(store, turn->state, err) &&
+           save_changes(store, turn->changes, turn->wall_ms, err) &&
+           save_notices(store, turn->notices, turn->wall_ms, refused, err) &&
+           delete_before(store, "DELETE FROM history WHERE at_ms < ?",
+                         turn->wall_ms - health_history_ms, err) &&
+           delete_before(store, "DELETE FROM silence WHERE ends_ms < ?",
+                         turn->wall_ms - health_silence_keep_ms, err);
+}
+
+bool health_store_save(health_store *store, const health_turn *turn, size_t *refused, cx_err *err)
+{
+    *refused = 0;
+    if (cx_db_begin(store->db, err) && save(store, turn, refused, err) &&
+        cx_db_commit(store->db, err))
+        return true;
+    cx_db_rollback(store->db);
+    return cx_wrap(err, "health.db");
+}
+
+/* The documents of all rows of a statement that is bound. */
+static bool read_rows(cx_statement *statement, json_t **list, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *read = json_array();
+    bool row = false;
+
+    for (;;) {
+        json_t *document = NULL;
+
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (!row)
+            break;
+        if (!read_document(statement, 0, &document, err))
+            return false;
+        json_array_append_new(read, document);
+    }
+    *list = CX_TAKE(read);
+    return true;
+}
+
+bool health_store_history(health_store *store, int64_t since_ms, size_t max, json_t **changes,
+                          cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(store->db,
+                       "SELECT document FROM (SELECT id, document FROM history WHERE at_ms >= ?"
+                       " ORDER BY id DESC LIMIT ?) ORDER BY id",
+                       &statement, err))
+        return false;
+    cx_bind_int(statement, 1, since_ms);
+    cx_bind_int(statement, 2, (int64_t)max);
+    return read_rows(statement, changes, err);
+}
+
+/* ---- outbox */
+
+void health_parcel_free(health_parcel *parcel)
+{
+    cx_json_free(&parcel->notices);
+    cx_free(&parcel->ids);
+    *parcel = (health_parcel){0};
+}
+
+bool health_store_take(health_store *store, const char *action, size_t max, int64_t wall_ms,
+                       health_parcel *parcel, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    *parcel = (health_parcel){.ids = cx_alloc(max, sizeof(int64_t))};
+    if (!cx_db_prepare(store->db,
+                       "SELECT document, id, next_ms, failures FROM outbox WHERE action = ?"
+                       " ORDER BY id LIMIT ?",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, action);
+    cx_bind_int(statement, 2, (int64_t)max);
+    for (;;) {
+        json_t *notice = NULL;
+
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (!row)
+            return true;
+        if (parcel->count == 0) {
+            /* A clock that was set back must not hold anything up. */
+            int64_t next_ms = cx_column_int(statement, 2);
+            bool waits = next_ms > wall_ms && next_ms - wall_ms <= health_outbox_keep_ms;
+
+            parcel->next_ms = next_ms;
+            parcel->failures = cx_column_int(statement, 3);
+            if (waits)
+                return true;
+            parcel->notices = json_array();
+        }
+        if (!read_document(statement, 0, &notice, err))
+            return false;
+        json_array_append_new(parcel->notices, notice);
+        parcel->ids[parcel->count++] = cx_column_int(statement, 1);
+    }
+}
+
+static bool for_each_id(health_store *store, const health_parcel *parcel, const char *sql,
+                        int64_t next_ms, const char *why, cx_err *err)
+{
+    if (!cx_db_begin(store->db, err))
+        return false;
+    for (size_t i = 0; i < parcel->count; i++) {
+        CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+        bool good = cx_db_prepare(store->db, sql, &statement, err);
+
+        if (good) {
+            cx_bind_int(statement, 1, parcel->ids[i]);
+            if (why != NULL) {
+                cx_bind_int(statement, 2, next_ms);
+                cx_bind_text(statement, 3, why);
+            }
+            good = cx_run_statement(statement, err);
+        }
+        if (!good) {
+            cx_statement_done(&statement);
+            cx_db_rollback(store->db);
+            return false;
+        }
+    }
+    if (cx_db_commit(store->db, err))
+        return true;
+    cx_db_rollback(store->db);
+    return false;
+}
+
+bool health_store_done(health_store *store, const health_parcel *parcel, cx_err *err)
+{
+    return for_each_id(store, parcel, "DELETE FROM outbox WHERE id = ?1", 0, NULL, err);
+}
+
+bool health_store_delay(health_store *store, const health_parcel *parcel, int64_t next_ms,
+                        const char *why, cx_err *err)
+{
+    return for_each_id(store, parcel,
+                       "UPDATE outbox SET next_ms = ?2, error = ?3, failures = failures + 1"
+                       " WHERE id = ?1",
+                       next_ms, why, err);
+}
+
+static bool count_by_action(health_store *store, json_t **by_action, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    CX_AUTO(cx_json_free) json_t *counts = json_object();
+    bool row = true;
+
+    if (!cx_db_prepare(store->db, "SELECT action, count(*) FROM outbox GROUP BY action", &statement,
+                       err))
+        return false;
+    while (row) {
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (row)
+            json_object_set_new(counts, cx_column_text(statement, 0),
+                                json_integer(cx_column_int(statement, 1)));
+    }
+    *by_action = CX_TAKE(counts);
+    return true;
+}
+
+bool health_store_waiting(health_store *store, json_t **by_action, json_t **keys, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    CX_AUTO(cx_json_free) json_t *found = json_array();
+    bool row = true;
+
+    if (by_action != NULL && !count_by_action(store, by_action, err))
+        return false;
+    if (keys == NULL)
+        return true;
+    if (!cx_db_prepare(store->db, "SELECT DISTINCT key FROM outbox", &statement, err))
+        return false;
+    while (row) {
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (row)
+            json_array_append_new(found, cx_json_text(cx_column_text(statement, 0)));
+    }
+    *keys = CX_TAKE(found);
+    return true;
+}
+
+/* ---- silences */
+
+bool health_store_silences(health_store *store, bool all, int64_t wall_ms, json_t **silences,
+                           cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+    if (!cx_db_prepare(store->db,
+                       "SELECT document FROM silence WHERE ends_ms > ? ORDER BY id LIMIT ?",
+                       &statement, err))
+        return false;
+    cx_bind_int(statement, 1, all ? 0 : wall_ms);
+    cx_bind_int(statement, 2, HEALTH_SILENCES_MAX);
+    return read_rows(statement, silences, err);
+}
+
+bool health_store_silence(health_store *store, const char *id, json_t **found, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+
+    if (!cx_db_prepare(store->db, "SELECT document FROM silence WHERE id = ?", &statement, err))
+        return false;
+    cx_bind_text(statement, 1, id);
+    if (!cx_step(statement, &row, err))
+        return false;
+    return !row || read_document(statement, 0, found, err);
+}
+
+bool health_store_put_silence(health_store *store, const json_t *silence, bool *changed,
+                              cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    CX_AUTO(cx_free) char *text = cx_json_line(silence);
+    int64_t ends_ms = 0, updated_ms = 0;
+
+    if (!cx_time_parse(cx_json_text_or_empty(silence, "ends_at"), &ends_ms, err) ||
+        !cx_json_need_int(silence, "silence", "updated_ms", 0, INT64_MAX, &updated_ms, err) ||
+        !cx_db_prepare(store->db,
+                       "INSERT INTO silence VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET"
+                       " ends_ms = ?2, updated_ms = ?3, document = ?4 WHERE updated_ms < ?3",
+                       &statement, err))
+        return false;
+    cx_bind_text(statement, 1, cx_json_text_or_empty(silence, "id"));
+    cx_bind_int(statement, 2, ends_ms);
+    cx_bind_int(statement, 3, updated_ms);
+    cx_bind_text(statement, 4, text);
+    if (!cx_run_statement(statement, err))
+        return false;
+    if (changed != NULL)
+        *changed = cx_db_changes(store->db) > 0;
+    return true;
+}

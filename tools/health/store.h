@@ -1,0 +1,77 @@
+/* What the watcher must not forget: data_dir/health.db. State, what is to be sent, and silences stand
+ * in one SQLite file, so that a change of an alert and the notice of it are durable together, and the
+ * commands beside the watcher read and write it whether or not it runs.
+ *
+ * A connection belongs to one thread at a time; there may be many. */
+#pragma once
+
+#include "base/db.h"
+
+typedef struct health_store health_store;
+
+enum {
+    HEALTH_OUTBOX_MAX = 20000, /* notices that wait; the newest are refused above it */
+    HEALTH_SILENCES_MAX = 1000,
+};
+extern const int64_t health_history_ms;      /* how long changes are kept: 30 days */
+extern const int64_t health_outbox_keep_ms;  /* what can't be sent for so long is given up: a day */
+extern const int64_t health_silence_keep_ms; /* silences that are over: a week */
+
+/* read_only: NOT_FOUND when no watcher ever ran here. */
+CX_MUST_CHECK bool health_store_open(const char *data_dir, bool read_only, health_store **store,
+                                     cx_err *err);
+void health_store_close(health_store **owner);
+
+/* The state as it was saved, NULL before the first time. */
+CX_MUST_CHECK bool health_store_load(health_store *store, json_t **state, cx_err *err);
+
+/* One turn of the watcher, in one transaction. The documents are the callee's alone while it runs. */
+typedef struct health_turn {
+    const json_t *state;
+    const json_t *changes; /* a list, for the history */
+    const json_t *notices; /* a list of {"action","notice"}: to be sent */
+    int64_t wall_ms;
+} health_turn;
+/* *refused: how many notices found no room. */
+CX_MUST_CHECK bool health_store_save(health_store *store, const health_turn *turn, size_t *refused,
+                                     cx_err *err);
+
+/* Changes since then, oldest first, at most `max` of the newest. */
+CX_MUST_CHECK bool health_store_history(health_store *store, int64_t since_ms, size_t max,
+                                        json_t **changes, cx_err *err);
+
+/* ---- outbox: each action has a lane of its own, in order */
+
+typedef struct health_parcel { /* one group of notices for one action */
+    json_t *notices;           /* NULL: nothing is due */
+    int64_t *ids;
+    size_t count;
+    int64_t failures; /* of the first, so far */
+    int64_t next_ms;  /* nothing is due before; 0: the lane is empty */
+} health_parcel;
+void health_parcel_free(health_parcel *parcel);
+
+CX_MUST_CHECK bool health_store_take(health_store *store, const char *action, size_t max,
+                                     int64_t wall_ms, health_parcel *parcel, cx_err *err);
+/* They were sent, or given up. */
+CX_MUST_CHECK bool health_store_done(health_store *store, const health_parcel *parcel, cx_err *err);
+/* They are tried again then. */
+CX_MUST_CHECK bool health_store_delay(health_store *store, const health_parcel *parcel,
+                                      int64_t next_ms, const char *why, cx_err *err);
+/* The actions that have something waiting, and how much: {"page_oncall": 3}; the keys of the alerts
+ * that it is about, as a list. Either may be NULL. */
+CX_MUST_CHECK bool health_store_waiting(health_store *store, json_t **by_action, json_t **keys,
+                                        cx_err *err);
+
+/* ---- silences: {"id","name","subject","reason","owner","host","boot_id","pid","started_at",
+ * "started_ticks","starts_at","ends_at","updated_ms"} */
+
+/* Those in force at that time, or (all) also those that are over. */
+CX_MUST_CHECK bool health_store_silences(health_store *store, bool all, int64_t wall_ms,
+                                         json_t **silences, cx_err *err);
+/* *found: NULL when there is none of that id. */
+CX_MUST_CHECK bool health_store_silence(health_store *store, const char *id, json_t **found,
+                                        cx_err *err);
+/* The one that was updated last counts. *changed may be NULL. */
+CX_MUST_CHECK bool health_store_put_silence(health_store *store, const json_t *silence,
+                                            bool *changed, cx_err *err);

@@ -1,0 +1,522 @@
+#include "watch.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "base/io.h"
+#include "base/time.h"
+
+enum {
+    ASKERS = 4, /* rounds at the same time: one that hangs holds up no other */
+    COURIERS = 4,
+    JOBS_MAX = 256,
+    SAVE_RETRY_MS = 5000,
+    SILENCES_LOOK_MS = 2000,
+    STATE_VERSION = 1,
+    LOCK_WAIT_MS = 1000, /* `alerts` tries the lock for a moment */
+};
+
+struct watch_options {
+    cx_list policy;
+    const char *alerts, *listen;
+    bool once;
+};
+
+static const cx_option options[] = {
+    {"policy", CX_LIST(struct watch_options, policy), "FILE", NULL,
+     "health.yaml or alerts.yaml (its top-level key says which) instead of policies/; may be given "
+     "for both"},
+    {"alerts", CX_TEXT(struct watch_options, alerts), "FILE", NULL,
+     "alerts from this file instead of policies/alerts.yaml"},
+    {"listen", CX_TEXT(struct watch_options, listen), "HOST:PORT", NULL,
+     "serve /metrics and /api/v1/state there (plain HTTP, for reading)"},
+    {"once", CX_FLAG(struct watch_options, once), NULL, NULL,
+     "every check once, tell what is to be told, and end"},
+    {0},
+};
+
+void watch_set_timer(struct event *timer, int64_t after_ms)
+{
+    struct timeval after = {after_ms / 1000, after_ms % 1000 * 1000};
+
+    event_add(timer, &after);
+}
+
+/* ---- a turn is saved, in the storage thread */
+
+struct save_job {
+    watch_self *watch;
+    health_turn turn;
+    json_t *state, *changes, *notices;
+    size_t refused;
+    bool failed;
+    cx_err err;
+};
+
+static json_t *members_json(const watch_self *watch)
+{
+    json_t *members = json_array();
+
+    for (size_t i = 0; i < watch->members.count; i++) {
+        const cx_api_node *node = &watch->members.items[i];
+
+        json_array_append_new(members,
+                              json_pack("{s:o, s:o, s:o}", "node_id", cx_json_text(node->node_id),
+                                        "api_addr", cx_json_text(node->api_addr), "status",
+                                        cx_json_text(node->status)));
+    }
+    return members;
+}
+
+static json_t *state_json(const watch_self *watch)
+{
+    return json_pack("{s:i, s:s, s:s, s:I, s:o, s:o, s:o}", "version", STATE_VERSION, "node_id",
+                     watch->config->node_id, "cluster", watch->config->cluster, "saved_ms",
+                     (json_int_t)cx_wall_ms(), "watchers", cx_json_texts(&watch->watchers),
+                     "members", members_json(watch), "alerts", cx_alerts_to_json(watch->alerts));
+}
+
+static void save_work(void *data)
+{
+    struct save_job *job = data;
+
+    job->failed = !health_store_save(job->watch->store, &job->turn, &job->refused, &job->err);
+}
+
+/* What could not be saved comes first when it is tried again. */
+static void put_back(json_t **list, json_t **earlier)
+{
+    json_array_extend(*earlier, *list);
+    json_decref(*list);
+    *list = CX_TAKE(*earlier);
+}
+
+static void save(watch_self *watch);
+
+static bool is_idle(const watch_self *watch)
+{
+    if (watch->saving || watch->working > 0 || evtimer_pending(watch->save_timer, NULL))
+        return false;
+    for (size_t i = 0; i < watch->round_count; i++)
+        if (!watch->rounds[i].done_once)
+            return false;
+    for (size_t i = 0; i < watch->lane_count; i++)
+        if (!watch->lanes[i].settled)
+            return false;
+    return true;
+}
+
+static void save_done(void *data)
+{
+    struct save_job *job = data;
+    watch_self *watch = job->watch;
+
+    watch->saving = false;
+    if (job->failed) {
+        cx_log_error(&watch->log, CX_ERROR, "save_failed", &job->err);
+        put_back(&watch->unsaved_changes, &job->changes);
+        put_back(&watch->unsaved_notices, &job->notices);
+        watch_set_timer(watch->save_timer, SAVE_RETRY_MS);
+    } else {
+        if (job->refused > 0)
+            cx_log_write(&watch->log, CX_ERROR, "outbox_full", "{s:I}", "refused",
+                         (json_int_t)job->refused);
+        if (json_array_size(job->notices) > 0)
+            watch_lanes_wake(watch);
+        if (watch->save_again)
+            save(watch);
+    }
+    cx_json_free(&job->state);
+    cx_json_free(&job->changes);
+    cx_json_free(&job->notices);
+    cx_free(&job);
+    if (watch->once && is_idle(watch))
+        event_base_loopexit(watch->loop, NULL);
+}
+
+static void save(watch_self *watch)
+{
+    struct save_job *job;
+
+    watch->save_again = watch->saving;
+    if (watch->saving)
+        return;
+    job = cx_alloc(1, sizeof *job);
+    job->watch = watch;
+    job->state = state_json(watch);
+    job->changes = CX_TAKE(watch->unsaved_changes);
+    job->notices = CX_TAKE(watch->unsaved_notices);
+    watch->unsaved_changes = json_array();
+    watch->unsaved_notices = json_array();
+    job->turn = (health_turn){
+        .state = job->state,
+        .changes = job->changes,
+        .notices = job->notices,
+        .wall_ms = cx_wall_ms(),
+    };
+    watch->saving = true;
+    if (!cx_pool_add(watch->storage, save_work, save_done, job)) {
+        cx_fail(&job->err, CX_BUSY, "too many saves wait");
+        job->failed = true;
+        save_done(job);
+    }
+}
+
+static void on_save(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    save(arg);
+}
+
+/* ---- a turn */
+
+void watch_turn(watch_self *watch)
+{
+    CX_AUTO(cx_json_free) json_t *notices = json_array();
+    int64_t wall_ms = cx_wall_ms();
+    size_t at;
+    json_t *notice;
+
+    /* Before the silences are known nothing is told, and nothing has to be: the next turn comes. */
+    if (watch->silences_known) {
+        cx_alerts_sift(watch->alerts, &watch->now.rules, watch->silences, watch->silence_count,
+                       wall_ms);
+        cx_alerts_tell(watch->alerts, &watch->now.rules, &watch->watchers, wall_ms, notices);
+    }
+    json_array_foreach (notices, at, notice)
+        watch_address(watch, notice, watch->unsaved_notices);
+    save(watch);
+}
+
+/* ---- silences */
+
+struct silence_job {
+    watch_self *watch;
+    json_t *documents;
+    bool failed;
+    cx_err err;
+};
+
+static void silence_work(void *data)
+{
+    struct silence_job *job = data;
+
+    job->failed =
+        !health_store_silences(job->watch->store, false, cx_wall_ms(), &job->documents, &job->err);
+}
+
+static void take_silences(watch_self *watch, json_t *documents)
+{
+    size_t at;
+    json_t *document;
+
+    cx_free(&watch->silences);
+    watch->silences = cx_alloc(json_array_size(documents) + 1, sizeof *watch->silences);
+    watch->silence_count = 0;
+    json_array_foreach (documents, at, document) {
+        cx_err err;
+
+        if (cx_silence_from_json(document, "silence", &watch->silences[watch->silence_count], &err))
+            watch->silence_count++;
+        else
+            cx_log_error(&watch->log, CX_ERROR, "silence_refused", &err);
+    }
+    cx_json_free(&watch->silence_documents);
+    watch->silence_documents = json_incref(documents);
+}
+
+static void silence_done(void *data)
+{
+    struct silence_job *job = data;
+    watch_self *watch = job->watch;
+
+    if (job->failed) {
+        cx_log_error(&watch->log, CX_ERROR, "silences_failed", &job->err);
+    } else if (!watch->silences_known || !json_equal(job->documents, watch->silence_documents)) {
+        take_silences(watch, job->documents);
+        watch->silences_known = true;
+        watch_turn(watch);
+    }
+    cx_json_free(&job->documents);
+    cx_free(&job);
+}
+
+static void look_at_silences(watch_self *watch)
+{
+    struct silence_job *job = cx_alloc(1, sizeof *job);
+
+    job->watch = watch;
+    if (!cx_pool_add(watch->storage, silence_work, silence_done, job))
+        cx_free(&job);
+}
+
+static void on_silences(evutil_socket_t fd, short what, void *arg)
+{
+    watch_self *watch = arg;
+
+    (void)fd;
+    (void)what;
+    watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
+    look_at_silences(watch);
+}
+
+/* ---- policies that change while it runs */
+
+static void adopt_policies(watch_self *watch)
+{
+    watch_rounds_close(watch);
+    watch_lanes_close(watch);
+    watch_policies_free(&watch->now);
+    watch->now = *watch->next;
+    cx_free(&watch->next);
+    watch_lanes_open(watch);
+    watch_rounds_open(watch);
+    cx_log_write(&watch->log, CX_INFO, "reloaded", NULL);
+}
+
+void watch_job_ended(watch_self *watch)
+{
+    watch->working--;
+    if (watch->working == 0 && watch->next != NULL && !watch->stopping)
+        adopt_policies(watch);
+    if (watch->once && is_idle(watch))
+        event_base_loopexit(watch->loop, NULL);
+}
+
+static void on_reload(evutil_socket_t number, short what, void *arg)
+{
+    watch_self *watch = arg;
+    watch_policies policies;
+    cx_err err = {0};
+
+    (void)number;
+    (void)what;
+    if (!watch_policies_load(watch, &policies, &err)) {
+        cx_log_error(&watch->log, CX_ERROR, "reload_failed", &err);
+        return;
+    }
+    if (watch->next != NULL)
+        watch_policies_free(watch->next);
+    else
+        watch->next = cx_alloc(1, sizeof *watch->next);
+    *watch->next = policies;
+    if (watch->working == 0)
+        adopt_policies(watch);
+}
+
+static void on_end(evutil_socket_t number, short what, void *arg)
+{
+    watch_self *watch = arg;
+
+    (void)what;
+    cx_log_write(&watch->log, CX_INFO, "stopping", "{s:s}", "signal",
+                 number == SIGTERM ? "SIGTERM" : "SIGINT");
+    watch->stopping = true;
+    event_base_loopexit(watch->loop, NULL);
+}
+
+/* ---- opening */
+
+static bool restore(watch_self *watch, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *state = NULL;
+    size_t at;
+    json_t *member;
+
+    watch->alerts = cx_alerts_open(watch->config->cluster, watch->config->node_id);
+    if (!health_store_load(watch->store, &state, err))
+        return false;
+    if (state == NULL)
+        return true;
+    /* The keys of alerts are made of the cluster's name: those of another one are not ours. */
+    if (strcmp(cx_json_text_or_empty(state, "cluster"), watch->config->cluster) != 0)
+        return true;
+    json_array_foreach (json_object_get(state, "members"), at, member)
+        cx_api_nodes_add(&watch->members, cx_json_text_or_empty(member, "node_id"),
+                         cx_json_text_or_empty(member, "api_addr"),
+                         cx_json_text_or_empty(member, "status"));
+    return cx_alerts_from_json(watch->alerts, json_object_get(state, "alerts"), err) ||
+           cx_wrap(err, "health.db");
+}
+
+/* Notices of ours that wait for nothing more were sent, or given up, before the end. */
+static bool settle_notices(watch_self *watch, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *keys = NULL;
+
+    if (!health_store_waiting(watch->store, NULL, &keys, err))
+        return false;
+    for (size_t i = 0; i < watch->alerts->notice_count; i++) {
+        cx_alert_notice *notice = watch->alerts->notices[i];
+        bool waits = false;
+        size_t at;
+        json_t *key;
+
+        json_array_foreach (keys, at, key)
+            waits |= strcmp(json_string_value(key), notice->key) == 0;
+        if (!waits && strcmp(notice->by, watch->alerts->self) == 0)
+            notice->delivered = true;
+    }
+    return true;
+}
+
+static bool open_files(watch_self *watch, cx_err *err)
+{
+    CX_AUTO(cx_free) char *lock = cx_config_data(watch->config, "health.lock");
+
+    if (!cx_make_folders(watch->config->data_dir, 0750, NULL, err))
+        return false;
+    if (!cx_lock_wait(lock, LOCK_WAIT_MS, &watch->lock_fd, err))
+        return cx_wrap(err, "another watcher runs here");
+    return health_store_open(watch->config->data_dir, false, &watch->store, err) &&
+           restore(watch, err) && settle_notices(watch, err);
+}
+
+static bool open_pools(watch_self *watch, cx_err *err)
+{
+    return cx_pool_open(watch->loop, 1, JOBS_MAX, &watch->storage, err) &&
+           cx_pool_open(watch->loop, ASKERS, JOBS_MAX, &watch->askers, err) &&
+           cx_pool_open(watch->loop, COURIERS, JOBS_MAX, &watch->couriers, err);
+}
+
+static bool watch_open(cx_run *run, const struct watch_options *option, watch_self *watch,
+                       cx_err *err)
+{
+    *watch = (watch_self){
+        .log = {.program = run->program, .level = CX_INFO, .fd = STDERR_FILENO},
+        .lock_fd = -1,
+        .started_wall_ms = cx_wall_ms(),
+        .alerts_file = option->alerts,
+        .once = option->once,
+        .unsaved_changes = json_array(),
+        .unsaved_notices = json_array(),
+        .silence_documents = json_array(),
+    };
+    if (run->quiet)
+        watch->log.level = CX_ERROR;
+    for (size_t i = 0; i < option->policy.count; i++)
+        cx_list_add(&watch->policy_files, option->policy.items[i]);
+    if (!cx_config_load(run->config_path, run->config_is_default, &watch->config, err) ||
+        !watch_policies_load(watch, &watch->now, err) || !open_files(watch, err))
+        return false;
+    watch->loop = event_base_new();
+    if (watch->loop == NULL)
+        return cx_fail(err, CX_INTERNAL, "no event loop");
+    watch->save_timer = evtimer_new(watch->loop, on_save, watch);
+    watch->silence_timer = evtimer_new(watch->loop, on_silences, watch);
+    return open_pools(watch, err) && watch_serve_open(watch, option->listen, err);
+}
+
+static void watch_close(watch_self *watch)
+{
+    watch->stopping = true;
+    watch_serve_close(watch);
+    /* Couriers end first: what they have sent is marked and saved. */
+    cx_pool_close(&watch->couriers);
+    cx_pool_close(&watch->askers);
+    cx_pool_close(&watch->storage);
+    if (watch->loop != NULL) {
+        watch_lanes_close(watch);
+        watch_rounds_close(watch);
+        event_free(watch->save_timer);
+        event_free(watch->silence_timer);
+        event_base_free(watch->loop);
+    }
+    health_store_close(&watch->store);
+    cx_alerts_close(&watch->alerts);
+    cx_free(&watch->silences);
+    cx_json_free(&watch->silence_documents);
+    cx_json_free(&watch->cluster);
+    cx_json_free(&watch->unsaved_changes);
+    cx_json_free(&watch->unsaved_notices);
+    cx_api_nodes_free(&watch->members);
+    cx_list_free(&watch->subjects);
+    cx_list_free(&watch->watchers);
+    watch_policies_free(&watch->now);
+    if (watch->next != NULL)
+        watch_policies_free(watch->next);
+    cx_free(&watch->next);
+    cx_list_free(&watch->policy_files);
+    cx_fd_close(&watch->lock_fd);
+    cx_config_free(&watch->config);
+}
+
+/* ---- running */
+
+static bool run_loop(watch_self *watch, cx_err *err)
+{
+    struct event *events[] = {
+        evsignal_new(watch->loop, SIGTERM, on_end, watch),
+        evsignal_new(watch->loop, SIGINT, on_end, watch),
+        evsignal_new(watch->loop, SIGHUP, on_reload, watch),
+    };
+    int status;
+
+    for (size_t i = 0; i < CX_COUNT(events); i++)
+        event_add(events[i], NULL);
+    look_at_silences(watch);
+    watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
+    watch_lanes_open(watch);
+    watch_rounds_open(watch);
+    cx_log_write(&watch->log, CX_INFO, "ready", "{s:s, s:s, s:I, s:I, s:s}", "node_id",
+                 watch->config->node_id, "cluster", watch->config->cluster, "rules",
+                 (json_int_t)watch->now.rules.count, "alerts", (json_int_t)watch->alerts->count,
+                 "version", cx_version);
+    sd_notify(0, "READY=1");
+    status = event_base_dispatch(watch->loop);
+    for (size_t i = 0; i < CX_COUNT(events); i++)
+        event_free(events[i]);
+    cx_log_write(&watch->log, CX_INFO, "stopped", NULL);
+    return status >= 0 || cx_fail(err, CX_INTERNAL, "the event loop failed");
+}
+
+static json_t *once_json(const watch_self *watch, bool *is_firing)
+{
+    json_t *checks = json_array();
+    json_t *alerts = json_array();
+
+    for (size_t i = 0; i < watch->round_count; i++)
+        json_array_extend(checks, watch->rounds[i].checks);
+    for (size_t i = 0; i < watch->alerts->count; i++) {
+        *is_firing |= watch->alerts->items[i]->state == CX_ALERT_FIRING;
+        json_array_append_new(alerts, cx_alert_to_json(watch->alerts->items[i]));
+    }
+    return json_pack("{s:s, s:o, s:I, s:o}", "status", cx_health_word(cx_health_of(checks)),
+                     "alerts", alerts, "count", (json_int_t)json_array_size(alerts), "checks",
+                     checks);
+}
+
+static bool run_watch(cx_run *run, const void *parsed, cx_err *err)
+{
+    const struct watch_options *option = parsed;
+    CX_AUTO(watch_close) watch_self watch = {.lock_fd = -1};
+    CX_AUTO(cx_json_free) json_t *document = NULL;
+
+    if (!watch_open(run, option, &watch, err) || !run_loop(&watch, err))
+        return false;
+    if (!option->once || watch.stopping)
+        return true;
+    document = once_json(&watch, &run->answer_no);
+    return cx_emit(run, document, err);
+}
+
+const cx_command health_watch = {
+    .name = "watch",
+    .summary = "watch the cluster in the foreground, and tell people when something is wrong",
+    .description =
+        "Every group of checks of health.yaml is made on its own interval against all members. An "
+        "alert of alerts.yaml is pending while its condition holds for less than its duration, "
+        "then "
+        "firing, then resolved; its actions are told of the last two. Every host may run a "
+        "watcher: "
+        "of each alert one of them tells. State, silences and what is still to be sent are in "
+        "data_dir/health.db and survive any end. Logs NDJSON on stderr. SIGHUP reads the policies "
+        "again. With --once the exit status is 1 when an alert fires.",
+    .options = options,
+    .options_size = sizeof(struct watch_options),
+    .run = run_watch,
+};

@@ -1,0 +1,265 @@
+#include <string.h>
+
+#include "base/text.h"
+#include "base/time.h"
+#include "health/action.h"
+#include "watch.h"
+
+enum { TROUBLE_WAIT_MS = 5000 };
+
+/* ---- a courier's job: takes one group, sends it, settles it */
+
+struct courier_job {
+    watch_lane *lane;
+    const char *name, *data_dir;
+    const json_t *definition; /* the lane's, which outlives the job */
+    const cx_log *log;
+    health_parcel parcel;
+    json_t *notices;    /* that were sent */
+    int64_t next_at_ms; /* when there is more to do; 0: nothing is left */
+    bool sent, gave_up, failed;
+    cx_err err;
+};
+
+static bool is_expired(const json_t *notices, int64_t wall_ms)
+{
+    int64_t at_ms = 0;
+    cx_err ignored;
+
+    return cx_time_parse(cx_json_text_or_empty(json_array_get(notices, 0), "at"), &at_ms,
+                         &ignored) &&
+           wall_ms - at_ms > health_outbox_keep_ms;
+}
+
+static bool settle_failure(struct courier_job *job, health_store *store,
+                           const cx_action_outcome *outcome, const cx_err *why, cx_err *err)
+{
+    int64_t wall_ms = cx_wall_ms();
+    int64_t failures = job->parcel.failures + 1;
+    int64_t retries = json_integer_value(json_object_get(job->definition, "retries"));
+    uint32_t random = 0;
+
+    job->gave_up =
+        (!outcome->passing && failures > retries) || is_expired(job->parcel.notices, wall_ms);
+    if (job->gave_up) {
+        job->next_at_ms = wall_ms;
+        return health_store_done(store, &job->parcel, err);
+    }
+    cx_random(&random, sizeof random);
+    job->next_at_ms = wall_ms + cx_action_wait_ms(failures, random);
+    return health_store_delay(store, &job->parcel, job->next_at_ms, why->message, err);
+}
+
+static bool carry(struct courier_job *job, cx_err *err)
+{
+    CX_AUTO(health_store_close) health_store *store = NULL;
+    cx_action_outcome outcome;
+    cx_err why = {0};
+
+    if (!health_store_open(job->data_dir, false, &store, err) ||
+        !health_store_take(store, job->name, cx_action_group_max(job->definition), cx_wall_ms(),
+                           &job->parcel, err))
+        return false;
+    job->next_at_ms = job->parcel.next_ms;
+    if (job->parcel.notices == NULL)
+        return true;
+    job->sent =
+        cx_action_send(job->name, job->definition, job->parcel.notices, job->log, &outcome, &why);
+    if (!job->sent) {
+        job->err = why;
+        return settle_failure(job, store, &outcome, &why, err);
+    }
+    job->next_at_ms = cx_wall_ms();
+    return health_store_done(store, &job->parcel, err);
+}
+
+static void courier_work(void *data)
+{
+    struct courier_job *job = data;
+    cx_err err = {0};
+
+    if (carry(job, &err))
+        return;
+    job->failed = true;
+    job->err = err;
+}
+
+/* ---- in the loop */
+
+static void mark_delivered(watch_self *watch, const json_t *notices)
+{
+    size_t at;
+    json_t *notice;
+
+    json_array_foreach (notices, at, notice) {
+        const cx_alert_notice *told =
+            cx_alerts_notice(watch->alerts, cx_json_text_or_empty(notice, "key"));
+
+        if (told == NULL || strcmp(told->by, watch->alerts->self) != 0)
+            continue;
+
+        cx_alert_notice delivered = *told;
+
+        delivered.delivered = true;
+        cx_alerts_heard(watch->alerts, &delivered);
+    }
+}
+
+static void log_end(watch_lane *lane, const struct courier_job *job)
+{
+    const cx_log *log = &lane->watch->log;
+    json_int_t count = (json_int_t)json_array_size(job->parcel.notices);
+
+    if (job->failed)
+        cx_log_error(log, CX_ERROR, "outbox_failed", &job->err);
+    else if (job->sent)
+        cx_log_write(log, CX_INFO, "sent", "{s:s, s:I, s:I}", "action", lane->name, "notices",
+                     count, "failures_before", (json_int_t)lane->waiting_failures);
+    else if (job->gave_up)
+        cx_log_write(log, CX_ERROR, "gave_up", "{s:s, s:o, s:O}", "action", lane->name, "reason",
+                     cx_json_text(job->err.message), "notices", job->parcel.notices);
+    else if (job->parcel.notices != NULL)
+        cx_log_write(log, CX_WARN, "not_sent", "{s:s, s:I, s:o}", "action", lane->name, "notices",
+                     count, "reason", cx_json_text(job->err.message));
+}
+
+static void pump(watch_lane *lane);
+
+static void courier_done(void *data)
+{
+    struct courier_job *job = data;
+    watch_lane *lane = job->lane;
+    watch_self *watch = lane->watch;
+    int64_t wait_ms = job->failed ? TROUBLE_WAIT_MS : job->next_at_ms - cx_wall_ms();
+
+    lane->busy = false;
+    lane->settled = job->failed || job->parcel.notices == NULL || (!job->sent && !job->gave_up);
+    log_end(lane, job);
+    lane->waiting_failures = job->sent || job->gave_up     ? 0
+                             : job->parcel.notices != NULL ? lane->waiting_failures + 1
+                                                           : lane->waiting_failures;
+    if (job->sent && !job->failed)
+        mark_delivered(watch, job->parcel.notices);
+    if (job->failed || job->next_at_ms != 0)
+        watch_set_timer(lane->timer, wait_ms > 0 ? wait_ms : 0);
+    if (job->sent || job->gave_up)
+        watch_turn(watch);
+    health_parcel_free(&job->parcel);
+    cx_free(&job);
+    if (lane->again)
+        pump(lane);
+    watch_job_ended(watch);
+}
+
+static void pump(watch_lane *lane)
+{
+    watch_self *watch = lane->watch;
+    struct courier_job *job;
+
+    lane->again = lane->busy;
+    if (lane->busy || watch->stopping || watch->next != NULL)
+        return;
+    job = cx_alloc(1, sizeof *job);
+    job->lane = lane;
+    job->name = lane->name;
+    job->data_dir = watch->config->data_dir;
+    job->definition = lane->definition;
+    job->log = &watch->log;
+    if (!cx_pool_add(watch->couriers, courier_work, courier_done, job)) {
+        cx_free(&job);
+        watch_set_timer(lane->timer, TROUBLE_WAIT_MS);
+        return;
+    }
+    lane->busy = true;
+    lane->settled = false;
+    watch->working++;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    pump(arg);
+}
+
+static void open_lane(watch_self *watch, const char *name, json_t *definition)
+{
+    watch_lane *lane = &watch->lanes[watch->lane_count++];
+
+    *lane = (watch_lane){.watch = watch,
+                         .name = cx_strdup(name),
+                         .definition = definition,
+                         .timer = evtimer_new(watch->loop, on_timer, lane)};
+}
+
+/* What waits for an action that the policy has no more is not lost: it goes to the log. */
+static void open_orphans(watch_self *watch, const json_t *actions)
+{
+    CX_AUTO(cx_json_free) json_t *waiting = NULL;
+    const char *name;
+    json_t *count;
+    cx_err err = {0};
+
+    if (!health_store_waiting(watch->store, &waiting, NULL, &err))
+        cx_log_error(&watch->log, CX_ERROR, "outbox_failed", &err);
+    json_object_foreach (waiting, name, count)
+        if (json_object_get(actions, name) == NULL && watch->lane_count < 100)
+            open_lane(watch, name, json_pack("{s:s}", "type", "log"));
+}
+
+void watch_lanes_open(watch_self *watch)
+{
+    json_t *actions = json_object_get(json_object_get(watch->now.alerts, "alerts"), "actions");
+    const char *name;
+    json_t *definition;
+
+    watch->lanes = cx_alloc(json_object_size(actions) + 101, sizeof *watch->lanes);
+    watch->lane_count = 0;
+    json_object_foreach (actions, name, definition)
+        open_lane(watch, name, json_deep_copy(definition));
+    open_orphans(watch, actions);
+    watch_lanes_wake(watch);
+}
+
+void watch_lanes_close(watch_self *watch)
+{
+    for (size_t i = 0; i < watch->lane_count; i++) {
+        event_free(watch->lanes[i].timer);
+        cx_free(&watch->lanes[i].name);
+        cx_json_free(&watch->lanes[i].definition);
+    }
+    cx_free(&watch->lanes);
+    watch->lane_count = 0;
+}
+
+void watch_address(const watch_self *watch, const json_t *notice, json_t *parcels)
+{
+    const json_t *actions =
+        json_object_get(json_object_get(watch->now.alerts, "alerts"), "actions");
+    bool resolved = strcmp(cx_json_text_or_empty(notice, "status"), "resolved") == 0;
+    size_t at;
+    json_t *name;
+
+    json_array_foreach (json_object_get(notice, "actions"), at, name) {
+        const json_t *definition = json_object_get(actions, json_string_value(name));
+
+        if (definition == NULL ||
+            (resolved && json_is_false(json_object_get(definition, "send_resolved"))))
+            continue;
+        json_array_append_new(
+            parcels, json_pack("{s:O, s:o}", "action", name, "notice", json_deep_copy(notice)));
+    }
+}
+
+void watch_lanes_wake(watch_self *watch)
+{
+    for (size_t i = 0; i < watch->lane_count; i++) {
+        watch_lane *lane = &watch->lanes[i];
+
+        /* While it backs off, what is new waits with the rest. */
+        if (lane->busy)
+            lane->again = true;
+        else if (!evtimer_pending(lane->timer, NULL))
+            pump(lane);
+    }
+}

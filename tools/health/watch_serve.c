@@ -1,0 +1,160 @@
+/* --listen: what the watcher knows, for Prometheus and for a dashboard. Plain HTTP, reading only. */
+#include <string.h>
+
+#include "base/httpd.h"
+#include "base/time.h"
+#include "health/print.h"
+#include "watch.h"
+
+enum { CONNECTIONS_MAX = 128, BODY_MAX = 4096 };
+
+/* ---- documents */
+
+static json_t *alerts_json(const watch_self *watch)
+{
+    json_t *alerts = json_array();
+
+    for (size_t i = 0; i < watch->alerts->count; i++)
+        json_array_append_new(alerts, cx_alert_to_json(watch->alerts->items[i]));
+    return alerts;
+}
+
+static json_t *checks_json(const watch_self *watch)
+{
+    json_t *checks = json_array();
+
+    for (size_t i = 0; i < watch->round_count; i++)
+        json_array_extend(checks, watch->rounds[i].checks);
+    return checks;
+}
+
+static json_t *actions_json(const watch_self *watch)
+{
+    json_t *actions = json_array();
+
+    for (size_t i = 0; i < watch->lane_count; i++)
+        json_array_append_new(
+            actions, json_pack("{s:o, s:s, s:b, s:I}", "name", cx_json_text(watch->lanes[i].name),
+                               "type", cx_json_text_or_empty(watch->lanes[i].definition, "type"),
+                               "settled", watch->lanes[i].settled, "failures",
+                               (json_int_t)watch->lanes[i].waiting_failures));
+    return actions;
+}
+
+json_t *watch_state(const watch_self *watch)
+{
+    json_t *checks = checks_json(watch);
+    json_t *members = json_object_get(watch->cluster, "members");
+
+    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:O, s:o, s:o}", "cluster",
+                     watch->config->cluster, "watcher", watch->config->node_id, "started_at",
+                     cx_json_time(watch->started_wall_ms), "time", cx_json_time(cx_wall_ms()),
+                     "status", cx_health_word(cx_health_of(checks)), "members",
+                     members != NULL ? json_incref(members) : json_array(), "alerts",
+                     alerts_json(watch), "checks", checks, "silences", watch->silence_documents,
+                     "watchers", cx_json_texts(&watch->watchers), "actions", actions_json(watch));
+}
+
+static void add_alert_metrics(const watch_self *watch, cx_buffer *text)
+{
+    cx_buffer_add_text(text, "# HELP cx_alerts Alerts by state\n# TYPE cx_alerts gauge\n");
+    for (cx_alert_state state = CX_ALERT_PENDING; cx_alert_state_word(state) != NULL; state++) {
+        size_t count = 0;
+
+        for (size_t i = 0; i < watch->alerts->count; i++)
+            count += watch->alerts->items[i]->state == state;
+        cx_buffer_addf(text, "cx_alerts{state=\"%s\"} %zu\n", cx_alert_state_word(state), count);
+    }
+    /* Names of alerts and nodes are ids: nothing in them needs to be escaped. */
+    cx_buffer_add_text(text, "# HELP cx_alert_firing 1 while an alert fires\n"
+                             "# TYPE cx_alert_firing gauge\n");
+    for (size_t i = 0; i < watch->alerts->count; i++) {
+        const cx_alert *alert = watch->alerts->items[i];
+
+        if (alert->state == CX_ALERT_FIRING)
+            cx_buffer_addf(text,
+                           "cx_alert_firing{name=\"%s\",subject=\"%s\",severity=\"%s\",silenced="
+                           "\"%s\"} 1\n",
+                           alert->name, alert->subject, alert->severity,
+                           alert->silence_id[0] != '\0' ? "true" : "false");
+    }
+    cx_buffer_add_text(text, "# HELP cx_action_failures Failures in a row of an action\n"
+                             "# TYPE cx_action_failures gauge\n");
+    for (size_t i = 0; i < watch->lane_count; i++)
+        cx_buffer_addf(text, "cx_action_failures{action=\"%s\"} %zu\n", watch->lanes[i].name,
+                       watch->lanes[i].waiting_failures);
+}
+
+static void answer_metrics(const watch_self *watch, cx_exchange *exchange)
+{
+    CX_AUTO(cx_buffer_free) cx_buffer text = {0};
+    CX_AUTO(cx_json_free) json_t *checks = checks_json(watch);
+
+    cx_health_prometheus(checks, &text);
+    add_alert_metrics(watch, &text);
+    cx_exchange_answer(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
+                       cx_buffer_bytes(&text));
+}
+
+static void answer_state(const watch_self *watch, cx_exchange *exchange)
+{
+    CX_AUTO(cx_json_free) json_t *state = watch_state(watch);
+
+    cx_exchange_answer_json(exchange, 200, state);
+}
+
+static void answer_ready(const watch_self *watch, cx_exchange *exchange)
+{
+    static const char text[] = "ok\n";
+
+    (void)watch;
+    cx_exchange_answer(exchange, 200, "text/plain", cx_bytes_of(text));
+}
+
+/* ---- the server */
+
+static const struct route {
+    const char *path;
+    void (*answer)(const watch_self *watch, cx_exchange *exchange);
+} routes[] = {
+    {"/metrics", answer_metrics},
+    {"/api/v1/state", answer_state},
+    {"/healthz", answer_ready},
+};
+
+static void on_request(cx_exchange *exchange, void *arg)
+{
+    const char *path = cx_exchange_path(exchange);
+    cx_err err;
+
+    if (strcmp(cx_exchange_method(exchange), "GET") != 0) {
+        cx_fail(&err, CX_PERMISSION, "%s: this is for reading", path);
+        cx_exchange_answer_error(exchange, &err);
+        return;
+    }
+    for (size_t i = 0; i < CX_COUNT(routes); i++)
+        if (strcmp(routes[i].path, path) == 0) {
+            routes[i].answer(arg, exchange);
+            return;
+        }
+    cx_fail(&err, CX_NOT_FOUND, "%.64s: not here", path);
+    cx_exchange_answer_error(exchange, &err);
+}
+
+bool watch_serve_open(watch_self *watch, const char *address, cx_err *err)
+{
+    if (address == NULL)
+        return true;
+    return cx_httpd_open(watch->loop,
+                         &(cx_httpd_options){.address = address,
+                                             .body_max = BODY_MAX,
+                                             .connections_max = CONNECTIONS_MAX,
+                                             .handler = on_request,
+                                             .handler_arg = watch},
+                         &watch->httpd, err);
+}
+
+void watch_serve_close(watch_self *watch)
+{
+    cx_httpd_close(&watch->httpd);
+}
