@@ -49,7 +49,7 @@ struct node_router {
     int64_t refreshed_ms, opened_ms;
     struct event *refresh_timer;
     size_t fetches;
-    bool stopping;
+    bool members_known, stopping;
 };
 
 void router_close_peers(node_router *router);
