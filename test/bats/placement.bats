@@ -171,6 +171,43 @@ refute_on() {
     [[ -z $(host_of "$2" "$1") ]]
 }
 
+@test "what is queued goes along from node to node, also back to where it was first" {
+    up 1 2 3
+    on 1 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    local first second i
+    first=$(host_of counter 1 2 3)
+    first=${first#node-}
+    on "$first" api adam POST /api/v1/agents/counter/suspend
+    NODE=$first wait_until 10 figure_is /api/v1/agents/counter .state suspended
+    for i in 1 2 3; do
+        run on "$first" send_message '{"receiver":"counter","message_id":"m-'$i'"}'
+        assert_json .status accepted
+    done
+    on "$first" api adam POST /api/v1/node/drain --data '{"mode":"drain"}'
+    NODE=$first wait_until 20 entered drained
+    second=$(holder_of counter)
+    [[ -n $second && $second != "$first" ]]
+    NODE=$second wait_until 10 figure_is /api/v1/agents/counter .queued 3
+    on "$second" api adam POST /api/v1/node/drain --data '{"mode":"drain"}'
+    NODE=$second wait_until 20 entered drained
+    on "$first" api adam POST /api/v1/node/resume
+    waits_on_first() { [[ $(holder_of counter) == "$first" ]] && NODE=$first figure_is /api/v1/agents/counter .queued 3; }
+    wait_until 20 waits_on_first
+    on "$first" api adam POST /api/v1/agents/counter/resume
+    counted_all() { [[ $(ledger "$first" counter | paste -sd' ') == "m-1 m-2 m-3" ]]; }
+    wait_until 20 counted_all
+    assert_equal "$(ledgers counter | wc -l)" 3
+}
+
+# holder_of AGENT: the number of the node whose own list has it, running or suspended.
+holder_of() {
+    local number
+    for number in 1 2 3; do
+        on "$number" figure /api/v1/agents ".agents[] | select(.id == \"$1\" and has(\"restarts\")) | .node_id[5:]"
+    done
+}
+
 @test "the node dies: the agent comes up elsewhere, and its messages when the node is back" {
     up 1 2 3
     on 1 deploy_any counter

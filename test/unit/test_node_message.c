@@ -249,6 +249,10 @@ static void one_that_moves_often_keeps_its_origin_and_is_still_read(void **state
     assert_int_equal(json_array_size(hops), NODE_HOPS_MAX);
     assert_string_equal(cx_json_text_or_empty(json_array_get(hops, 0), "node_id"), "node-0");
     assert_string_equal(cx_json_text_or_empty(json_array_get(hops, 7), "node_id"), "node-9");
+    assert_int_equal(node_message_left_ms(&message, "node-9"), 10001);
+    assert_int_equal(node_message_left_ms(&message, "node-3"), 4001); /* seven ways back */
+    assert_int_equal(node_message_left_ms(&message, "node-2"), 0);
+    assert_int_equal(node_message_left_ms(&message, "node-10"), 0);
 }
 
 static void hops_of_a_peer_are_checked_too(void **state)

@@ -368,7 +368,9 @@ static void dropped_and_moved_messages_leave_their_lane(void **state)
 }
 
 /* One message from a node, for this lane. */
-static void accept_from(world *w, const char *node, const char *lane, const char *id)
+/* left_ms: when this node sent it on, by its hops. */
+static void accept_on_its_way(world *w, const char *node, const char *lane, const char *id,
+                              int64_t left_ms)
 {
     node_message *message = cx_alloc(1, sizeof *message);
 
@@ -380,9 +382,15 @@ static void accept_from(world *w, const char *node, const char *lane, const char
                               .performative = cx_strdup("request"),
                               .content = cx_strdup("1"),
                               .node = cx_strdup(node),
+                              .left_ms = left_ms,
                               .accepted_at_ms = cx_wall_ms()};
     node_queue_accept(w->queue, message, 1, on_accepted, w);
     wait_for(w, w->answers + 1);
+}
+
+static void accept_from(world *w, const char *node, const char *lane, const char *id)
+{
+    accept_on_its_way(w, node, lane, id, 0);
 }
 
 /* Sends what waits in `to:x` to a node. */
@@ -439,6 +447,26 @@ static void what_comes_back_from_where_it_went_is_queued_again(void **state)
     assert_int_equal(w->lost, 0);
     take(w, "x", 2);
     assert_int_equal(w->taken_count, 1);
+}
+
+static void what_went_on_from_there_to_others_and_comes_back_is_queued_again(void **state)
+{
+    world *w = *state;
+    int64_t left_ms;
+
+    accept_messages(w, "to:x", "m", 1);
+    give_away(w, "m0", "node-2");
+    left_ms = cx_wall_ms();
+    accept_on_its_way(w, "node-3", "to:x", "m0", left_ms);
+    assert_false(w->accepted[0].duplicate);
+    expect_counts(w, "to:x", 1, 0, 0, 0);
+    while (cx_wall_ms() == left_ms) /* a message is never here and away in the same millisecond */
+        ;
+    give_away(w, "m0", "node-4");
+    accept_on_its_way(w, "node-3", "x", "m0", left_ms); /* node-3 did not hear our answer */
+    assert_true(w->accepted[0].duplicate);
+    assert_string_equal(w->accepted[0].message.node, "node-4");
+    expect_counts(w, "x", 0, 0, 0, 0);
 }
 
 static void where_a_message_may_be_is_known_after_a_restart(void **state)
@@ -536,6 +564,7 @@ int main(void)
         QUEUE_TEST(dropped_and_moved_messages_leave_their_lane),
         QUEUE_TEST(what_is_handed_over_keeps_its_order_and_is_counted_when_it_is_there),
         QUEUE_TEST(what_comes_back_from_where_it_went_is_queued_again),
+        QUEUE_TEST(what_went_on_from_there_to_others_and_comes_back_is_queued_again),
         QUEUE_TEST(where_a_message_may_be_is_known_after_a_restart),
         QUEUE_TEST(old_results_are_purged_and_nothing_counts_as_lost),
         QUEUE_TEST(lists_show_the_latest_first),

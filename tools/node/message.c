@@ -145,6 +145,13 @@ static json_t *hops_of(const node_message *message)
     return hops == NULL ? json_array() : hops;
 }
 
+/* node_id NULL: of any node. */
+static bool is_hop(const json_t *hop, const char *node_id, const char *event)
+{
+    return strcmp(cx_json_text_or_empty(hop, "event"), event) == 0 &&
+           (node_id == NULL || strcmp(cx_json_text_or_empty(hop, "node_id"), node_id) == 0);
+}
+
 static bool is_failure(const char *performative)
 {
     static const char *const failures[] = {"failure", "refuse", "not-understood"};
@@ -225,6 +232,33 @@ void node_message_deliver(const node_message *message, int64_t reply_by_ms, cx_b
                    (long long)message->attempts, cx_time_text(reply_by_ms, reply_by));
 }
 
+/* One that moved often keeps its origin and its last ways: where it was accepted goes first. */
+static void shorten_hops(json_t *hops)
+{
+    while (json_array_size(hops) > NODE_HOPS_MAX) {
+        size_t at = 1;
+
+        while (at < json_array_size(hops) && !is_hop(json_array_get(hops, at), NULL, "accepted"))
+            at++;
+        json_array_remove(hops, at < json_array_size(hops) ? at : 1);
+    }
+}
+
+int64_t node_message_left_ms(const node_message *message, const char *node_id)
+{
+    CX_AUTO(cx_json_free) json_t *hops = hops_of(message);
+    int64_t left_ms = 0, at_ms = 0;
+    const json_t *hop;
+    cx_err ignored;
+    size_t i;
+
+    json_array_foreach (hops, i, hop)
+        if (is_hop(hop, node_id, "forwarded") &&
+            cx_time_parse(cx_json_text_or_empty(hop, "at"), &at_ms, &ignored) && at_ms > left_ms)
+            left_ms = at_ms;
+    return left_ms;
+}
+
 void node_message_forward(const node_message *message, const char *agent, const char *node_id,
                           int64_t now_ms, cx_buffer *line)
 {
@@ -233,9 +267,7 @@ void node_message_forward(const node_message *message, const char *agent, const 
     if (message->accepted_at_ms != 0)
         add_hop(hops, node_id, "accepted", message->accepted_at_ms);
     add_hop(hops, node_id, "forwarded", now_ms);
-    /* One that moved often keeps its origin and its last ways. */
-    while (json_array_size(hops) > NODE_HOPS_MAX)
-        json_array_remove(hops, 1);
+    shorten_hops(hops);
 
     CX_AUTO(cx_free) char *text = text_of(hops);
 

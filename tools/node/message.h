@@ -34,6 +34,7 @@ typedef struct node_message {
     char *hops;    /* JSON array of earlier nodes' events, or NULL */
     char *node;    /* kept: where it went, or may have gone; to be accepted: the node that it comes
                       from; NULL: none */
+    int64_t left_ms; /* to be accepted: node_message_left_ms */
     node_message_state state;
     int64_t attempts;
     int64_t accepted_at_ms, started_at_ms, done_at_ms; /* wall; 0: not yet */
@@ -51,9 +52,11 @@ const char *node_capability_of(const char *receiver);
 /* The line for an agent's stdin, with its newline. reply_by is wall time. */
 void node_message_deliver(const node_message *message, int64_t reply_by_ms, cx_buffer *line);
 /* The line for a peer: the message as it came, for this agent, with its way here as more hops; of more
- * than NODE_HOPS_MAX the first and the last ones. */
+ * than NODE_HOPS_MAX its origin and its last ways. */
 void node_message_forward(const node_message *message, const char *agent, const char *node_id,
                           int64_t now_ms, cx_buffer *line);
+/* When, by its hops, this node sent it on for the last time; 0: never. Wall time of this node. */
+int64_t node_message_left_ms(const node_message *message, const char *node_id);
 /* As GET /api/v1/messages/ID answers it; node_id is the node that holds it. New reference. */
 json_t *node_message_to_json(const node_message *message, const char *node_id);
 

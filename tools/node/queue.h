@@ -50,8 +50,8 @@ typedef struct node_acceptance {
     node_message message;
 } node_acceptance;
 
-/* One that this node gave to another comes back from there (message.node): it is queued here again,
- * and no duplicate. */
+/* One that this node gave to another comes back from there (message.node), or from one to which it went
+ * on (message.left_ms): it is queued here again, and no duplicate. */
 typedef void node_queue_accepted(node_acceptance *results, size_t count, void *arg);
 /* Takes the messages over (id, lane and accepted_at_ms are set). results[i] belongs to messages[i];
  * `done` may take results[i].message away. All are committed together. */

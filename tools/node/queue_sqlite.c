@@ -1,5 +1,6 @@
-/* The embedded queue: a message's way through it, and the counts. Each call is a job for the storage thread: `work` runs there and
- * touches only the job and the database, `done` runs in the loop and keeps the counts. */
+/* The embedded queue: a message's way through it, and the counts. Each call is a job for the storage
+ * thread: `work` runs there and touches only the job and the database, `done` runs in the loop and keeps
+ * the counts. */
 #include "queue_sqlite.h"
 
 #include <assert.h>
@@ -189,12 +190,14 @@ static bool insert(cx_db *db, const node_message *message, bool *inserted, cx_er
     return true;
 }
 
-/* We gave it to the node that it comes from now. */
+/* We gave it to the node that it comes from now, or it has gone on from there to others: then its hops tell
+ * that it was under way since. (A message that is only late was here again before we gave it away.) */
 static bool comes_back(const node_message *message, const node_message *kept)
 {
     return message->node != NULL && kept->node != NULL && kept->state == NODE_DONE &&
            strncmp(kept->lane, NODE_LANE_OUT, strlen(NODE_LANE_OUT)) == 0 &&
-           strcmp(message->node, kept->node) == 0;
+           (strcmp(message->node, kept->node) == 0 ||
+            (kept->started_at_ms > 0 && message->left_ms >= kept->started_at_ms));
 }
 
 static bool take_back(cx_db *db, const node_message *message, cx_err *err)

@@ -109,8 +109,10 @@ static void start_local(group *started)
         node_message *message = &whole->items[started->places[i]].message;
 
         message->accepted_at_ms = cx_wall_ms();
-        if (whole->call->is_peer)
+        if (whole->call->is_peer) {
             message->node = cx_strdup(whole->call->who.name);
+            message->left_ms = node_message_left_ms(message, whole->call->node->config->node_id);
+        }
         messages[i] = *message;
         *message = (node_message){0};
     }
