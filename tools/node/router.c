@@ -298,7 +298,8 @@ node_reach node_router_reach(const node_router *router, const char *node)
     if (strcmp(node, router->options.node_id) == 0)
         return NODE_REACH_SELF;
     if (known == NULL) /* it may be a member whose node is not up yet; or nobody has told us yet */
-        return router->members_known && json_object_get(router->listed, node) == NULL
+        return json_object_get(router->listed, node) == NULL &&
+                       cx_now_ms() - router->opened_ms >= ROUTER_FORGET_MS
                    ? NODE_REACH_GONE
                    : NODE_REACH_AWAY;
     return known->alive ? NODE_REACH_THERE : NODE_REACH_AWAY;

@@ -8,6 +8,7 @@
 
 enum {
     ROUTER_CONNECT_MS = 1000,
+    ROUTER_FORGET_MS = 60000, /* a gossip agent that starts again lists nobody at first */
     ROUTER_REFRESH_PAUSE_MS =
         500, /* strangers' names must not make us ask the cluster all the time */
 };

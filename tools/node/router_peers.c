@@ -14,7 +14,6 @@ enum {
     RETRY_FIRST_MS = 500,
     RETRY_MAX_MS = 30000,
     MEMBERS_MS = 5000, /* so long after our start the gossip agent may still be joining */
-    FORGET_MS = 60000, /* a gossip agent that starts again lists nobody at first */
 };
 
 /* ---- what peers host */
@@ -276,7 +275,7 @@ static void forget_unseen(node_router *router)
             each->seen_ms = now_ms;
         each->alive = each->alive && each->seen;
         each->seen = false;
-        if (now_ms - each->seen_ms >= FORGET_MS)
+        if (now_ms - each->seen_ms >= ROUTER_FORGET_MS)
             cx_list_add(&gone, each->node_id);
     }
     for (size_t i = 0; i < gone.count; i++)
