@@ -1,6 +1,6 @@
 #include "debug.h"
 
-static const cx_command *const commands[] = {&debug_trace, &debug_dump, NULL};
+static const cx_command *const commands[] = {&debug_trace, &debug_profile, &debug_dump, NULL};
 
 int main(int argc, char **argv)
 {
