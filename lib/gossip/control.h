@@ -3,7 +3,8 @@
  *
  * Requests: {"command":"members"}, {"command":"status"}, {"command":"join","addresses":[…]},
  * {"command":"leave"}, {"command":"rejoin"}, {"command":"remove","node":…,"prune":bool},
- * {"command":"ping","node":…}, {"command":"tags_set","tags":{…}}, {"command":"tags_unset","keys":[…]},
+ * {"command":"ping","node":…}, {"command":"tags_set","tags":{…},"while_connected":bool} (then they
+ * go when the connection ends, however it ends), {"command":"tags_unset","keys":[…]},
  * {"command":"monitor","events":[…]} (answers {"ok":true} and then streams one event a line).
  * A refusal is {"error":{…}} as in json.h. */
 #pragma once

@@ -19,6 +19,7 @@ struct client {
     uint64_t id;
     bool monitor, ending;
     bool dropped;   /* is freed by on_sweep: callbacks further up may still hold it */
+    cx_list lent;   /* keys of tags that are there while it is connected */
     cx_list events; /* monitor: only these; empty: all */
     TAILQ_ENTRY(client) next;
 };
@@ -42,16 +43,42 @@ struct agent_control {
     struct event *sweep;
     uint64_t next_client;
     size_t client_count, pending_count;
+    bool closing;
     TAILQ_HEAD(, client) clients;
     TAILQ_HEAD(, pending) pending;
 };
 
 /* ---- clients */
 
+/* Its tags go with it, but for those that somebody else lends as well (it reconnected, and its old
+ * connection ends only now). */
+static void take_tags_back(struct client *client)
+{
+    struct agent *agent = client->control->agent;
+    const char *keys[TAGS_MAX];
+    cx_gossip_event event = {.kind = CX_GOSSIP_ON_TAGS, .unset = keys};
+
+    for (size_t i = 0; i < client->lent.count; i++) {
+        struct client *other;
+        bool kept = false;
+
+        TAILQ_FOREACH (other, &client->control->clients, next)
+            kept |= cx_list_has(&other->lent, client->lent.items[i]);
+        if (!kept)
+            keys[event.unset_count++] = client->lent.items[i];
+    }
+    if (event.unset_count == 0 || agent->ended || client->control->closing)
+        return;
+    event.ticket = agent->next_ticket++;
+    agent_input(agent, &event);
+}
+
 static void client_free(struct client *client)
 {
     TAILQ_REMOVE(&client->control->clients, client, next);
     client->control->client_count--;
+    take_tags_back(client);
+    cx_list_free(&client->lent);
     bufferevent_free(client->io);
     cx_list_free(&client->events);
     cx_free(&client);
@@ -381,8 +408,12 @@ static bool on_tags_set(struct client *client, const json_t *request, cx_err *er
     json_t *object = json_object_get(request, "tags");
     cx_gossip_tag tags[TAGS_MAX];
     cx_gossip_event event = {.set = tags};
+    bool lent = false;
     const char *key;
     json_t *value;
+
+    if (!cx_json_get_bool(request, "request", "while_connected", &lent, err))
+        return false;
 
     if (!json_is_object(object) || json_object_size(object) > TAGS_MAX)
         return cx_fail(err, CX_INVALID, "tags: an object of at most %d texts is needed", TAGS_MAX);
@@ -393,6 +424,9 @@ static bool on_tags_set(struct client *client, const json_t *request, cx_err *er
             return cx_fail(err, CX_INVALID, "tags.%s: not a text", key);
         tags[event.set_count++] = (cx_gossip_tag){key, json_string_value(value)};
     }
+    for (size_t i = 0; lent && i < event.set_count && client->lent.count < TAGS_MAX; i++)
+        if (!cx_list_has(&client->lent, tags[i].key))
+            cx_list_add(&client->lent, tags[i].key);
     return give_tags(client, request, &event, err);
 }
 
@@ -603,6 +637,7 @@ void agent_control_close(struct agent_control **owner)
 
     if (!control)
         return;
+    control->closing = true;
     while ((client = TAILQ_FIRST(&control->clients)))
         client_free(client);
     while ((pending = TAILQ_FIRST(&control->pending)))

@@ -325,6 +325,23 @@ bool health_store_delay(health_store *store, const health_parcel *parcel, int64_
                        next_ms, why, err);
 }
 
+bool health_store_drop(health_store *store, const json_t *keys, cx_err *err)
+{
+    size_t at;
+    json_t *key;
+
+    json_array_foreach ((json_t *)keys, at, key) {
+        CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+        if (!cx_db_prepare(store->db, "DELETE FROM outbox WHERE key = ?", &statement, err))
+            return false;
+        cx_bind_text(statement, 1, json_string_value(key));
+        if (!cx_run_statement(statement, err))
+            return false;
+    }
+    return true;
+}
+
 static bool count_by_action(health_store *store, json_t **by_action, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
@@ -375,7 +392,8 @@ bool health_store_silences(health_store *store, bool all, int64_t wall_ms, json_
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
 
     if (!cx_db_prepare(store->db,
-                       "SELECT document FROM silence WHERE ends_ms > ? ORDER BY id LIMIT ?",
+                       "SELECT document FROM silence WHERE ends_ms > ? ORDER BY ends_ms DESC, id"
+                       " LIMIT ?",
                        &statement, err))
         return false;
     cx_bind_int(statement, 1, all ? 0 : wall_ms);

@@ -58,6 +58,8 @@ CX_MUST_CHECK bool health_store_done(health_store *store, const health_parcel *p
 /* They are tried again then. */
 CX_MUST_CHECK bool health_store_delay(health_store *store, const health_parcel *parcel,
                                       int64_t next_ms, const char *why, cx_err *err);
+/* What waits about these alerts (a list of keys) is dropped: another watcher told it. */
+CX_MUST_CHECK bool health_store_drop(health_store *store, const json_t *keys, cx_err *err);
 /* The actions that have something waiting, and how much: {"page_oncall": 3}; the keys of the alerts
  * that it is about, as a list. Either may be NULL. */
 CX_MUST_CHECK bool health_store_waiting(health_store *store, json_t **by_action, json_t **keys,

@@ -21,7 +21,7 @@ enum {
 
 struct watch_options {
     cx_list policy;
-    const char *alerts, *listen;
+    const char *alerts, *listen, *peer_listen;
     bool once;
 };
 
@@ -33,6 +33,8 @@ static const cx_option options[] = {
      "alerts from this file instead of policies/alerts.yaml"},
     {"listen", CX_TEXT(struct watch_options, listen), "HOST:PORT", NULL,
      "serve /metrics and /api/v1/state there (plain HTTP, for reading)"},
+    {"peer-listen", CX_TEXT(struct watch_options, peer_listen), "HOST:PORT", NULL,
+     "where other watchers reach this one (mutual TLS); default: a free port beside the node API"},
     {"once", CX_FLAG(struct watch_options, once), NULL, NULL,
      "every check once, tell what is to be told, and end"},
     {0},
@@ -94,11 +96,23 @@ static void put_back(json_t **list, json_t **earlier)
     *list = CX_TAKE(*earlier);
 }
 
+static void tell_peers(watch_self *watch, const json_t *parcels)
+{
+    CX_AUTO(cx_json_free) json_t *notices = json_array();
+    size_t at;
+    json_t *parcel;
+
+    json_array_foreach (parcels, at, parcel)
+        json_array_append(notices, json_object_get(parcel, "notice"));
+    watch_peers_tell(watch, notices);
+}
+
 static void save(watch_self *watch);
 
 static bool is_idle(const watch_self *watch)
 {
-    if (watch->saving || watch->working > 0 || evtimer_pending(watch->save_timer, NULL))
+    if (!watch->peers_known || watch->saving || watch->working > 0 ||
+        evtimer_pending(watch->save_timer, NULL))
         return false;
     for (size_t i = 0; i < watch->round_count; i++)
         if (!watch->rounds[i].done_once)
@@ -126,6 +140,7 @@ static void save_done(void *data)
                          (json_int_t)job->refused);
         if (json_array_size(job->notices) > 0)
             watch_lanes_wake(watch);
+        tell_peers(watch, job->notices);
         if (watch->save_again)
             save(watch);
     }
@@ -181,8 +196,8 @@ void watch_turn(watch_self *watch)
     size_t at;
     json_t *notice;
 
-    /* Before the silences are known nothing is told, and nothing has to be: the next turn comes. */
-    if (watch->silences_known) {
+    /* Before it is known what is silenced and what others told, nothing is told: a turn comes then. */
+    if (watch->silences_known && watch->peers_known) {
         cx_alerts_sift(watch->alerts, &watch->now.rules, watch->silences, watch->silence_count,
                        wall_ms);
         cx_alerts_tell(watch->alerts, &watch->now.rules, &watch->watchers, wall_ms, notices);
@@ -206,7 +221,7 @@ static void silence_work(void *data)
     struct silence_job *job = data;
 
     job->failed =
-        !health_store_silences(job->watch->store, false, cx_wall_ms(), &job->documents, &job->err);
+        !health_store_silences(job->watch->store, true, cx_wall_ms(), &job->documents, &job->err);
 }
 
 static void take_silences(watch_self *watch, json_t *documents)
@@ -239,6 +254,7 @@ static void silence_done(void *data)
     } else if (!watch->silences_known || !json_equal(job->documents, watch->silence_documents)) {
         take_silences(watch, job->documents);
         watch->silences_known = true;
+        watch_peers_tell_silences(watch);
         watch_turn(watch);
     }
     cx_json_free(&job->documents);
@@ -262,6 +278,86 @@ static void on_silences(evutil_socket_t fd, short what, void *arg)
     (void)what;
     watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
     look_at_silences(watch);
+}
+
+struct keep_job {
+    watch_self *watch;
+    json_t *silences;
+    json_t *superseded;
+    bool changed, failed;
+    cx_err err;
+};
+
+static void keep_work(void *data)
+{
+    struct keep_job *job = data;
+    size_t at;
+    json_t *silence;
+
+    json_array_foreach (job->silences, at, silence) {
+        bool changed = false;
+
+        job->failed |= !health_store_put_silence(job->watch->store, silence, &changed, &job->err);
+        job->changed |= changed;
+    }
+    if (json_array_size(job->superseded) > 0)
+        job->failed |= !health_store_drop(job->watch->store, job->superseded, &job->err);
+}
+
+static void keep_done(void *data)
+{
+    struct keep_job *job = data;
+    watch_self *watch = job->watch;
+
+    if (job->failed)
+        cx_log_error(&watch->log, CX_ERROR, "silences_failed", &job->err);
+    if (job->changed)
+        look_at_silences(watch);
+    if (job->superseded != NULL) {
+        watch->peers_known = true;
+        watch_lanes_wake(watch);
+        watch_turn(watch);
+    }
+    cx_json_free(&job->silences);
+    cx_json_free(&job->superseded);
+    cx_free(&job);
+}
+
+static void keep(watch_self *watch, json_t *silences, json_t *superseded)
+{
+    struct keep_job *job = cx_alloc(1, sizeof *job);
+
+    *job = (struct keep_job){.watch = watch, .silences = silences, .superseded = superseded};
+    if (!cx_pool_add(watch->storage, keep_work, keep_done, job)) {
+        cx_fail(&job->err, CX_BUSY, "too many saves wait");
+        job->failed = true;
+        keep_done(job);
+    }
+}
+
+void watch_keep_silences(watch_self *watch, const json_t *silences)
+{
+    json_t *good = json_array();
+    size_t at;
+    json_t *silence;
+
+    json_array_foreach ((json_t *)silences, at, silence) {
+        cx_silence read;
+        cx_err err;
+
+        if (cx_silence_from_json(silence, "silence", &read, &err) &&
+            json_is_integer(json_object_get(silence, "updated_ms")))
+            json_array_append_new(good, json_deep_copy(silence));
+    }
+    keep(watch, good, NULL);
+}
+
+/* What others have told in our place is not sent any more. */
+void watch_peers_are_known(watch_self *watch)
+{
+    keep(watch, json_array(), CX_TAKE(watch->superseded));
+    watch->superseded = json_array();
+    watch_peers_tell_silences(watch);
 }
 
 /* ---- policies that change while it runs */
@@ -395,6 +491,7 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
         .unsaved_changes = json_array(),
         .unsaved_notices = json_array(),
         .silence_documents = json_array(),
+        .superseded = json_array(),
     };
     if (run->quiet)
         watch->log.level = CX_ERROR;
@@ -408,17 +505,20 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
         return cx_fail(err, CX_INTERNAL, "no event loop");
     watch->save_timer = evtimer_new(watch->loop, on_save, watch);
     watch->silence_timer = evtimer_new(watch->loop, on_silences, watch);
-    return open_pools(watch, err) && watch_serve_open(watch, option->listen, err);
+    return open_pools(watch, err) && watch_serve_open(watch, option->listen, err) &&
+           watch_peers_open(watch, option->peer_listen, err);
 }
 
 static void watch_close(watch_self *watch)
 {
     watch->stopping = true;
     watch_serve_close(watch);
+    watch_peers_close(watch);
     /* Couriers end first: what they have sent is marked and saved. */
     cx_pool_close(&watch->couriers);
     cx_pool_close(&watch->askers);
     cx_pool_close(&watch->storage);
+    watch_gossip_close(watch); /* an asker may have connected until now */
     if (watch->loop != NULL) {
         watch_lanes_close(watch);
         watch_rounds_close(watch);
@@ -433,7 +533,9 @@ static void watch_close(watch_self *watch)
     cx_json_free(&watch->cluster);
     cx_json_free(&watch->unsaved_changes);
     cx_json_free(&watch->unsaved_notices);
+    cx_json_free(&watch->superseded);
     cx_api_nodes_free(&watch->members);
+    cx_api_nodes_free(&watch->watcher_nodes);
     cx_list_free(&watch->subjects);
     cx_list_free(&watch->watchers);
     watch_policies_free(&watch->now);
@@ -462,6 +564,7 @@ static bool run_loop(watch_self *watch, cx_err *err)
     watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
     watch_lanes_open(watch);
     watch_rounds_open(watch);
+    watch_gossip_open(watch);
     cx_log_write(&watch->log, CX_INFO, "ready", "{s:s, s:s, s:I, s:I, s:s}", "node_id",
                  watch->config->node_id, "cluster", watch->config->cluster, "rules",
                  (json_int_t)watch->now.rules.count, "alerts", (json_int_t)watch->alerts->count,

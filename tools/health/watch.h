@@ -79,14 +79,18 @@ struct watch_self {
     json_t *cluster;      /* the membership as last seen; NULL before */
     cx_api_nodes members; /* those with a node API, as last seen */
     cx_list subjects, watchers;
+    cx_api_nodes watcher_nodes; /* those of the watchers that tell where they listen */
 
     cx_pool *storage, *askers, *couriers;
     health_store *store; /* the storage thread's */
     json_t *unsaved_changes, *unsaved_notices;
-    bool saving, save_again, silences_known;
+    json_t *superseded; /* keys of alerts that another watcher told while ours waited */
+    bool saving, save_again, silences_known, peers_known;
     struct event *save_timer, *silence_timer;
 
-    struct cx_httpd *httpd; /* NULL: nobody listens */
+    struct watch_peers *peers;   /* NULL: it watches alone */
+    struct watch_gossip *gossip; /* NULL: nobody is told of it */
+    struct cx_httpd *httpd;      /* NULL: nobody listens */
 
     bool once, stopping;
 };
@@ -95,6 +99,10 @@ struct watch_self {
 
 /* Something was seen, heard or silenced: tells what is to be told, and saves. */
 void watch_turn(watch_self *watch);
+/* All others were asked what they have told. */
+void watch_peers_are_known(watch_self *watch);
+/* Silences of others are kept, as far as they are news. */
+void watch_keep_silences(watch_self *watch, const json_t *silences);
 /* A job of a round or courier ended. */
 void watch_job_ended(watch_self *watch);
 void watch_set_timer(struct event *timer, int64_t after_ms);
@@ -111,6 +119,8 @@ void watch_rounds_open(watch_self *watch);
 void watch_rounds_close(watch_self *watch);
 /* Now, or as soon as the one under way is over. */
 void watch_round_start(watch_round *round);
+/* The members have changed: they are looked at now. */
+void watch_rounds_now(watch_self *watch);
 
 /* ---- watch_send.c */
 
@@ -127,3 +137,21 @@ CX_MUST_CHECK bool watch_serve_open(watch_self *watch, const char *address, cx_e
 void watch_serve_close(watch_self *watch);
 /* All that the watcher knows, as GET /api/v1/state answers it; new reference. */
 json_t *watch_state(const watch_self *watch);
+
+/* ---- watch_peers.c */
+
+/* wanted: where to listen for other watchers; NULL: a free port beside the node API, and without a
+ * certificate not at all. */
+CX_MUST_CHECK bool watch_peers_open(watch_self *watch, const char *wanted, cx_err *err);
+void watch_peers_close(watch_self *watch);
+const char *watch_peers_address(const watch_self *watch); /* for others; NULL: nowhere */
+/* The first question to all of them; later calls do nothing. */
+void watch_peers_ask(watch_self *watch);
+/* Our notices of these alerts (a list of notice documents) go to whoever would take over. */
+void watch_peers_tell(watch_self *watch, const json_t *notices);
+void watch_peers_tell_silences(watch_self *watch);
+
+/* ---- watch_gossip.c */
+
+void watch_gossip_open(watch_self *watch);
+void watch_gossip_close(watch_self *watch);

@@ -246,17 +246,21 @@ static void take_membership(watch_self *watch, const json_t *cluster)
     health_members(cluster, &watch->members);
     cx_list_free(&watch->subjects);
     cx_list_free(&watch->watchers);
+    cx_api_nodes_free(&watch->watcher_nodes);
     json_array_foreach (json_object_get(cluster, "members"), at, member) {
         const char *status = cx_json_text_or_empty(member, "status");
         const char *node_id = cx_json_text_or_empty(member, "node_id");
-        const json_t *tags = json_object_get(member, "tags");
+        const char *listens = cx_json_text_or_empty(json_object_get(member, "tags"), "watch");
 
         if (strcmp(status, "left") == 0 || strcmp(status, "leaving") == 0)
             continue;
         cx_list_add(&watch->subjects, node_id);
-        if (json_object_get(tags, "watch") != NULL && strcmp(status, "failed") != 0)
-            cx_list_add(&watch->watchers, node_id);
+        if (listens[0] == '\0' || strcmp(status, "failed") == 0)
+            continue;
+        cx_list_add(&watch->watchers, node_id);
+        cx_api_nodes_add(&watch->watcher_nodes, node_id, listens, status);
     }
+    watch_peers_ask(watch);
 }
 
 static void log_changes(const watch_self *watch, size_t from)
@@ -346,6 +350,13 @@ void watch_round_start(watch_round *round)
     }
     round->running = true;
     watch->working++;
+}
+
+void watch_rounds_now(watch_self *watch)
+{
+    for (size_t i = 0; i < watch->round_count; i++)
+        if (watch->rounds[i].group != WATCH_AGENTS)
+            watch_round_start(&watch->rounds[i]);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

@@ -138,8 +138,10 @@ static void courier_done(void *data)
     lane->waiting_failures = job->sent || job->gave_up     ? 0
                              : job->parcel.notices != NULL ? lane->waiting_failures + 1
                                                            : lane->waiting_failures;
-    if (job->sent && !job->failed)
+    if (job->sent && !job->failed) {
         mark_delivered(watch, job->parcel.notices);
+        watch_peers_tell(watch, job->parcel.notices);
+    }
     if (job->failed || job->next_at_ms != 0)
         watch_set_timer(lane->timer, wait_ms > 0 ? wait_ms : 0);
     if (job->sent || job->gave_up)
@@ -157,7 +159,7 @@ static void pump(watch_lane *lane)
     struct courier_job *job;
 
     lane->again = lane->busy;
-    if (lane->busy || watch->stopping || watch->next != NULL)
+    if (lane->busy || watch->stopping || watch->next != NULL || !watch->peers_known)
         return;
     job = cx_alloc(1, sizeof *job);
     job->lane = lane;

@@ -41,17 +41,35 @@ static json_t *actions_json(const watch_self *watch)
     return actions;
 }
 
+static json_t *silences_json(const watch_self *watch)
+{
+    json_t *silences = json_array();
+    int64_t wall_ms = cx_wall_ms();
+    size_t at;
+    json_t *document;
+
+    json_array_foreach (watch->silence_documents, at, document) {
+        cx_silence silence;
+        cx_err ignored;
+
+        if (cx_silence_from_json(document, "silence", &silence, &ignored) &&
+            wall_ms < silence.until_ms)
+            json_array_append(silences, document);
+    }
+    return silences;
+}
+
 json_t *watch_state(const watch_self *watch)
 {
     json_t *checks = checks_json(watch);
     json_t *members = json_object_get(watch->cluster, "members");
 
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:O, s:o, s:o}", "cluster",
+    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster",
                      watch->config->cluster, "watcher", watch->config->node_id, "started_at",
                      cx_json_time(watch->started_wall_ms), "time", cx_json_time(cx_wall_ms()),
                      "status", cx_health_word(cx_health_of(checks)), "members",
                      members != NULL ? json_incref(members) : json_array(), "alerts",
-                     alerts_json(watch), "checks", checks, "silences", watch->silence_documents,
+                     alerts_json(watch), "checks", checks, "silences", silences_json(watch),
                      "watchers", cx_json_texts(&watch->watchers), "actions", actions_json(watch));
 }
 
