@@ -62,6 +62,27 @@ END
     [[ $(stat -c %a "$BATS_TEST_TMPDIR/certs/node.key") == 600 ]]
 }
 
+@test "by hand: put in place, nothing of the data folder is left behind" {
+    make_node
+    echo '{"members":[]}' >"$node/data/gossip.state"
+    sqlite3 "$node/data/leases.db" 'CREATE TABLE fence (value INTEGER); INSERT INTO fence VALUES (7)'
+    wait_until 5 is_settled "$node"
+    create >/dev/null
+    by_hand "$BATS_TEST_TMPDIR/restored" >/dev/null
+    content "$node/data" >"$BATS_TEST_TMPDIR/before"
+    rm -r "$node/data/agents"
+    # The page's last block: as root on a host it names the real folder and the real unit.
+    sed -n '/^## 6/,$s/^    //p' "$CX_ROOT/share/restore-by-hand.md" |
+        sed "s:/var/lib/caxton:$node/data:g" >"$BATS_TEST_TMPDIR/in-place"
+    [[ $(grep -c . "$BATS_TEST_TMPDIR/in-place") -ge 6 ]]
+    systemctl() { echo "$*" >>"$BATS_TEST_TMPDIR/units"; }
+    export -f systemctl
+    TARGET=$BATS_TEST_TMPDIR/restored bash -euo pipefail "$BATS_TEST_TMPDIR/in-place"
+    diff "$BATS_TEST_TMPDIR/before" <(content "$node/data")
+    [[ $(stat -c %a "$node/data") == 700 && -d $node/data.old ]]
+    diff <(printf '%s cx-node\n' stop start) "$BATS_TEST_TMPDIR/units"
+}
+
 @test "create: with keys of age and minisign themselves" {
     make_node
     rm -r "$keys" && mkdir "$keys"
