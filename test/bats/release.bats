@@ -37,6 +37,12 @@ current() {
     readlink "$CX_RELEASES/current"
 }
 
+@test "release: a host without any version lists none" {
+    run -0 --separate-stderr release list
+    assert_json '[.current, .versions, .count]' '[null,[],0]'
+    validate_schema release-list
+}
+
 @test "release: a version is installed once, from what make install made" {
     local tree
     tree=$(make_tree 0.1.0)
