@@ -323,6 +323,20 @@ has_lines() {
     assert_error usage
 }
 
+@test "upgrade: two wishes at once, a stray word and an unknown phase are refused, and leave no run behind" {
+    run --separate-stderr upgrade 0.1.1 --resume --rollback
+    assert_error usage
+    run --separate-stderr rolling-upgrade status
+    assert_error usage
+    run --separate-stderr rolling-upgrade --status one two
+    assert_error usage
+    run --separate-stderr upgrade 0.1.1 --phase canary
+    assert_error usage
+    run --separate-stderr rolling-upgrade --status
+    assert_error not_found
+    assert_equal "$(versions)" "0.1.0 0.1.0 0.1.0"
+}
+
 @test "restart: every node is restarted once, one after another" {
     run --separate-stderr rolling-restart --restart-command "CX_TO_VERSION=0.1.0 fake-upgrade"
     assert_success
