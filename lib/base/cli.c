@@ -567,3 +567,10 @@ int64_t cx_timeout_or(const cx_run *run, int64_t fallback_ms)
 
     return left_ms > 0 ? left_ms : 1;
 }
+
+int64_t cx_timeout_within(const cx_run *run, int64_t call_ms)
+{
+    int64_t left_ms = run->timeout_ms > 0 ? cx_timeout_or(run, call_ms) : call_ms;
+
+    return left_ms < call_ms ? left_ms : call_ms;
+}

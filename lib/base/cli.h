@@ -102,5 +102,7 @@ bool cx_interrupted(void);
 /* Milliseconds left of --timeout, or of fallback_ms when it was not given, counted from the start of
  * the program. Never less than 1, because 0 often means 'no time-out'. */
 int64_t cx_timeout_or(const cx_run *run, int64_t fallback_ms);
+/* For one call of several: call_ms, or what is left of --timeout when that is less. Never less than 1. */
+int64_t cx_timeout_within(const cx_run *run, int64_t call_ms);
 
 extern const char cx_version[]; /* "0.1.0", from the Makefile */

@@ -179,6 +179,19 @@ same_key() {
     run ! grep -r "$secret" ca serve.log
 }
 
+@test "a CA that hangs: --timeout ends the join, nothing is written, and the token is still good" {
+    serve
+    local token started=$SECONDS
+    token=$(new_token node-4)
+    kill -STOP "$(pid_of serve)"
+    run --separate-stderr join "$token" one --timeout 500ms
+    kill -CONT "$(pid_of serve)"
+    assert_error timeout
+    ((SECONDS - started < 10))
+    [[ ! -e one/certs/node.key ]]
+    join "$token" one >/dev/null
+}
+
 @test "a token that two hosts use at once lets exactly one in" {
     serve
     local token pids=() number joined=0

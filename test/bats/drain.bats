@@ -132,6 +132,27 @@ messages() {
     [[ $(cx-queue messages stats --node node-2 | jq .done) == 4 ]]
 }
 
+@test "a node that hangs: --timeout and the deadline hold, and its state is as it was" {
+    local started=$SECONDS command
+    cx-agents deploy "$CX_ROOT/share/agents/slow.json" --node node-2
+    local-cluster pause node-2 node --dir "$dir"
+    for command in status enter exit; do
+        run --separate-stderr cx-drain "$command" node-2 --timeout 300ms
+        assert_error timeout
+    done
+    local-cluster resume node-2 node --dir "$dir"
+    state_is node-2 active
+    messages 1 3000 | cx-queue send - >"$BATS_TEST_TMPDIR/sent"
+    cx-drain enter node-2 --deadline 2s 2>"$BATS_TEST_TMPDIR/late" &
+    local drain_pid=$!
+    wait_until 5 state_is node-2 draining
+    local-cluster pause node-2 node --dir "$dir"
+    wait "$drain_pid" || true
+    local-cluster resume node-2 node --dir "$dir"
+    [[ $(jq -r .error.code "$BATS_TEST_TMPDIR/late") == timeout ]]
+    ((SECONDS - started < 15))
+}
+
 @test "maintenance: allows what its list says, others see it, and it ends by itself" {
     run --separate-stderr cx-drain enter node-3 --mode maintenance --duration 6s --allow restart,retry
     assert_success

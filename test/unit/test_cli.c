@@ -623,6 +623,18 @@ static void time_left_is_never_zero(void **state)
     assert_true(cx_timeout_or(&run, 5) > INT64_C(1) << 59);
 }
 
+static void a_call_takes_what_the_timeout_leaves_at_most(void **state)
+{
+    cx_run run = {.timeout_ms = 0, .started_ms = -1000000};
+
+    (void)state;
+    assert_int_equal(cx_timeout_within(&run, 5000), 5000);
+    run.timeout_ms = 1;
+    assert_int_equal(cx_timeout_within(&run, 5000), 1);
+    run.timeout_ms = INT64_C(1) << 60;
+    assert_int_equal(cx_timeout_within(&run, 5000), 5000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -647,6 +659,7 @@ int main(void)
         cmocka_unit_test(a_signal_runs_destructors_and_ends_the_process_by_itself),
         cmocka_unit_test(people_get_sentences_and_tables),
         cmocka_unit_test(time_left_is_never_zero),
+        cmocka_unit_test(a_call_takes_what_the_timeout_leaves_at_most),
     };
 
     unsetenv("CX_CONFIG");

@@ -1,7 +1,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "drain.h"
+
+enum { LOOK_LEAST_MS = 1000 };
 
 const char *drain_name(const cx_api_node *node)
 {
@@ -19,9 +22,19 @@ bool drain_open(cx_run *run, bool all, cx_config **config, cx_api **api, cx_api_
            cx_api_targets(*api, &target, from_stdin, nodes, err);
 }
 
-bool drain_look(cx_api *api, const cx_api_node *node, json_t **document, cx_err *err)
+bool drain_look(cx_api *api, const cx_api_node *node, int64_t call_ms, json_t **document,
+                cx_err *err)
 {
-    return cx_api_call(api, node, "GET", "/api/v1/node/drain", NULL, DRAIN_CALL_MS, document, err);
+    return cx_api_call(api, node, "GET", "/api/v1/node/drain", NULL, call_ms, document, err);
+}
+
+int64_t drain_look_ms(int64_t deadline_ms)
+{
+    int64_t left_ms = deadline_ms - cx_now_ms();
+
+    return left_ms < LOOK_LEAST_MS   ? LOOK_LEAST_MS
+           : left_ms < DRAIN_CALL_MS ? left_ms
+                                     : DRAIN_CALL_MS;
 }
 
 bool drain_wrap(cx_err *err, const char *verb, const cx_api_node *node)

@@ -76,22 +76,23 @@ static void free_members(struct members *members)
 }
 
 /* The node itself checks the request and who asks, and what it would do. */
-static bool ask(cx_api *api, const cx_api_node *node, const json_t *request, bool dry_run,
-                json_t **answer, cx_err *err)
+static bool ask(const cx_run *run, cx_api *api, const cx_api_node *node, const json_t *request,
+                bool dry_run, json_t **answer, cx_err *err)
 {
     return cx_api_call(api, node, "POST",
                        dry_run ? "/api/v1/node/drain?dry_run=1" : "/api/v1/node/drain", request,
-                       DRAIN_CALL_MS, answer, err);
+                       cx_timeout_within(run, DRAIN_CALL_MS), answer, err);
 }
 
 /* Gossip may not have spread yet what a drain has just changed: the nodes themselves know. */
-static bool check_guard(cx_api *api, const cx_api_node *node, const struct members *members,
-                        const char *node_id, cx_err *err)
+static bool check_guard(const cx_run *run, cx_api *api, const cx_api_node *node,
+                        const struct members *members, const char *node_id, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *cluster = NULL;
     CX_AUTO(cx_gathered_free) cx_gathered states = {0};
 
-    if (!cx_api_call(api, node, "GET", "/api/v1/cluster", NULL, DRAIN_CALL_MS, &cluster, err) ||
+    if (!cx_api_call(api, node, "GET", "/api/v1/cluster", NULL,
+                     cx_timeout_within(run, DRAIN_CALL_MS), &cluster, err) ||
         !cx_api_gather(api, &members->nodes, "/api/v1/node/drain", LOOK_MS, &states, err))
         return false;
     for (size_t i = 0; i < states.count; i++)
@@ -103,8 +104,9 @@ static bool check_guard(cx_api *api, const cx_api_node *node, const struct membe
 
 /* Two drains that begin at once must not both find the other's node at work: one at a time looks at the
  * cluster and changes it, under a lease of the cluster. */
-static bool drain_alone(cx_api *api, const cx_api_node *node, const struct members *members,
-                        const char *node_id, const json_t *request, json_t **answer, cx_err *err)
+static bool drain_alone(const cx_run *run, cx_api *api, const cx_api_node *node,
+                        const struct members *members, const char *node_id, const json_t *request,
+                        json_t **answer, cx_err *err)
 {
     CX_AUTO(cx_lease_close) cx_lease_client *lease = NULL;
     CX_AUTO(cx_free) char *reason = cx_format("cx-drain enter %s", node_id);
@@ -119,8 +121,8 @@ static bool drain_alone(cx_api *api, const cx_api_node *node, const struct membe
         !cx_lease_acquire(lease, 0, NULL, NULL, err))
         return cx_hint(err, "try again, or --force");
 
-    bool done = check_guard(api, node, members, node_id, err) && cx_lease_tend(lease, err) &&
-                ask(api, node, request, false, answer, err);
+    bool done = check_guard(run, api, node, members, node_id, err) && cx_lease_tend(lease, err) &&
+                ask(run, api, node, request, false, answer, err);
 
     (void)!cx_lease_release(lease, &ignored); /* else it runs out by itself */
     return done;
@@ -134,7 +136,7 @@ static bool wait_drained(cx_run *run, cx_api *api, const cx_api_node *node, int6
 
     for (;;) {
         cx_json_free(document);
-        if (!drain_look(api, node, document, err))
+        if (!drain_look(api, node, drain_look_ms(deadline_ms), document, err))
             return false;
         if (strcmp(cx_json_text_or_empty(*document, "state"), "draining") != 0 ||
             cx_now_ms() >= deadline_ms)
@@ -156,13 +158,13 @@ static bool start_guarded(cx_run *run, cx_api *api, const cx_api_node *node, con
     CX_AUTO(free_members) struct members members = {0};
 
     if (!cx_lease_granters(api, CX_LEASE_CALL_MS, &members.nodes, &members.expected, err) ||
-        !check_guard(api, node, &members, node_id, err) ||
-        !ask(api, node, request, true, answer, err))
+        !check_guard(run, api, node, &members, node_id, err) ||
+        !ask(run, api, node, request, true, answer, err))
         return false;
     if (run->dry_run)
         return true;
     cx_json_free(answer);
-    return drain_alone(api, node, &members, node_id, request, answer, err);
+    return drain_alone(run, api, node, &members, node_id, request, answer, err);
 }
 
 static bool drain_one(cx_run *run, const struct enter_options *option, cx_api *api,
@@ -173,14 +175,14 @@ static bool drain_one(cx_run *run, const struct enter_options *option, cx_api *a
     CX_AUTO(cx_json_free) json_t *entered = NULL;
     int64_t deadline_ms = cx_now_ms() + option->deadline_ms;
 
-    if (!drain_look(api, node, &before, err))
+    if (!drain_look(api, node, cx_timeout_within(run, DRAIN_CALL_MS), &before, err))
         return false;
 
     const char *node_id = cx_json_text_or_empty(before, "node_id");
     bool guarded = !option->force && strcmp(cx_json_text_or_empty(before, "state"), "active") == 0;
 
     if (!(guarded ? start_guarded(run, api, node, node_id, request, &entered, err)
-                  : ask(api, node, request, run->dry_run, &entered, err)))
+                  : ask(run, api, node, request, run->dry_run, &entered, err)))
         return false;
     if (run->dry_run) {
         *document = CX_TAKE(entered);

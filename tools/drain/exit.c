@@ -39,7 +39,7 @@ static bool leave(cx_run *run, const void *parsed, cx_err *err)
 
         if (!cx_api_call(api, &nodes.items[i], "POST",
                          run->dry_run ? "/api/v1/node/resume?dry_run=1" : "/api/v1/node/resume",
-                         NULL, DRAIN_CALL_MS, &document, err))
+                         NULL, cx_timeout_within(run, DRAIN_CALL_MS), &document, err))
             return drain_wrap(err, "exit", &nodes.items[i]);
         json_object_set_new(document, "health",
                             run->dry_run ? json_null() : health_of(run, &nodes.items[i]));

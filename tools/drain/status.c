@@ -27,7 +27,8 @@ static bool status(cx_run *run, const void *parsed, cx_err *err)
     for (size_t i = 0; i < nodes.count; i++) {
         json_t *document = NULL;
 
-        if (!drain_look(api, &nodes.items[i], &document, err))
+        if (!drain_look(api, &nodes.items[i], cx_timeout_within(run, DRAIN_CALL_MS), &document,
+                        err))
             return false;
         json_array_append_new(documents, document);
     }
@@ -65,7 +66,8 @@ static bool wait_for_state(cx_run *run, const void *parsed, cx_err *err)
         return false;
     for (;;) {
         cx_json_free(&document);
-        if (!drain_look(api, &nodes.items[0], &document, err))
+        if (!drain_look(api, &nodes.items[0], drain_look_ms(started_ms + timeout_ms), &document,
+                        err))
             return false;
         if (strcmp(cx_json_text_or_empty(document, "state"), option->state) == 0)
             break;

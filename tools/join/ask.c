@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "base/time.h"
 
-enum { CALL_MS = 15000, SKEW_NOTED_MS = 5000 };
+enum { SKEW_NOTED_MS = 5000 };
 
 static void note_skew(const cx_http_answer *answer, cx_err *err)
 {
@@ -45,7 +45,7 @@ bool join_ask(cx_http *http, cx_tls *tls, const struct join_question *question, 
                                .headers = question->body.size > 0 ? headers : NULL,
                                .body = question->body,
                                .answer_max = ADMIT_BYTES_MAX,
-                               .timeout_ms = CALL_MS,
+                               .timeout_ms = question->timeout_ms,
                                .tls_hook = cx_tls_client_hook,
                                .tls_arg = &peer};
     bool done;

@@ -5,11 +5,14 @@
 #include "base/json.h"
 #include "pki/tls.h"
 
+enum { JOIN_CALL_MS = 15000 }; /* of one call, unless --timeout leaves less */
+
 struct join_question {
     const char *who; /* "CA", for messages */
     const char *url;
     cx_bytes body;       /* empty: GET, else POST of JSON */
     const char *peer_id; /* the node that must answer; NULL: any of the cluster */
+    int64_t timeout_ms;
 };
 
 /* The answer's document; what another says than 200 becomes err with its own code. A clock that

@@ -74,7 +74,8 @@ static bool ask_seed(const struct place *place, cx_http *http, cx_tls *tls, cons
         return false;
 
     CX_AUTO(cx_free) char *url = cx_format("https://%s/api/v1/cluster/keyring", address);
-    struct join_question question = {.who = address, .url = url};
+    struct join_question question = {
+        .who = address, .url = url, .timeout_ms = cx_timeout_within(place->run, JOIN_CALL_MS)};
 
     return join_ask(http, tls, &question, document, err) &&
            admit_check_keyring(json_object_get(*document, "gossip_keyring"), address, err);

@@ -18,8 +18,6 @@
 #include "pki/tls.h"
 #include "pki/token.h"
 
-enum { CALL_MS = 15000 };
-
 struct join_options {
     const char *token, *token_file, *node_id;
     struct place_options place;
@@ -79,7 +77,8 @@ static bool accept_any(void *ssl_ctx, void *arg, cx_err *err)
 }
 
 /* The CA's certificate, known by its hash. */
-static bool fetch_ca(cx_http *http, const cx_token *token, cx_buffer *pem, cx_err *err)
+static bool fetch_ca(const cx_run *run, cx_http *http, const cx_token *token, cx_buffer *pem,
+                     cx_err *err)
 {
     CX_AUTO(cx_free) char *url = cx_format("%s/ca.crt", token->url);
     CX_AUTO(cx_http_answer_free) cx_http_answer answer = {0};
@@ -87,7 +86,7 @@ static bool fetch_ca(cx_http *http, const cx_token *token, cx_buffer *pem, cx_er
     char fingerprint[CX_FINGERPRINT_SIZE];
     cx_http_request request = {.url = url,
                                .answer_max = CX_CERTS_BYTES_MAX,
-                               .timeout_ms = CALL_MS,
+                               .timeout_ms = cx_timeout_within(run, JOIN_CALL_MS),
                                .tls_hook = accept_any};
 
     if (!cx_http_do(http, &request, &answer, err))
@@ -125,16 +124,19 @@ static bool open_tls(const cx_buffer *ca_pem, const char *cluster, cx_tls **tls,
     return opened;
 }
 
-static bool ask(cx_http *http, cx_tls *tls, const cx_token *token, const char *csr,
-                json_t **document, cx_err *err)
+static bool ask(const cx_run *run, cx_http *http, cx_tls *tls, const cx_token *token,
+                const char *csr, json_t **document, cx_err *err)
 {
     CX_AUTO(cx_free) char *url = cx_format("%s/join", token->url);
     CX_AUTO(cx_json_free)
     json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "token_id", token->id, "secret", token->secret,
                              "node_id", token->node_id, "csr_pem", csr);
     CX_AUTO(cx_free_secret) char *body = cx_json_line(json);
-    struct join_question question = {
-        .who = "CA", .url = url, .body = cx_bytes_of(body), .peer_id = CX_CA_SERVER_NAME};
+    struct join_question question = {.who = "CA",
+                                     .url = url,
+                                     .body = cx_bytes_of(body),
+                                     .peer_id = CX_CA_SERVER_NAME,
+                                     .timeout_ms = cx_timeout_within(run, JOIN_CALL_MS)};
 
     return join_ask(http, tls, &question, document, err) || cx_wrap(err, "join");
 }
@@ -177,7 +179,7 @@ static bool be_admitted(struct place *place, const cx_token *token, cx_http *htt
 
     if (!admit_key(place, &key, &made, err) || !admit_request(key, token->node_id, &csr, err))
         return false;
-    if (!ask(http, tls, token, csr, &document, err)) {
+    if (!ask(place->run, http, tls, token, csr, &document, err)) {
         cx_err ignored = {0};
 
         /* Unless the CA itself refused, the token may be spent, and the same key may ask again. */
@@ -197,7 +199,8 @@ static bool join_by_token(struct place *place, const cx_token *token, cx_err *er
     CX_AUTO(cx_tls_close) cx_tls *tls = NULL;
     CX_AUTO(cx_buffer_free) cx_buffer ca_pem = {0};
 
-    if (!fetch_ca(http, token, &ca_pem, err) || !open_tls(&ca_pem, token->cluster, &tls, err))
+    if (!fetch_ca(place->run, http, token, &ca_pem, err) ||
+        !open_tls(&ca_pem, token->cluster, &tls, err))
         return false;
     if (place->run->dry_run) {
         place_record(place, "node_certificate", true, place->cert_dir);
