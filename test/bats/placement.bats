@@ -260,6 +260,35 @@ holder_of() {
     wait_until 30 runs_somewhere counter "$host" "${rest[0]}"
 }
 
+@test "a gossip agent that starts again, and knows nobody yet, moves nothing" {
+    up 1 2 3
+    on 1 deploy_any counter
+    wait_until 15 runs_somewhere counter 1 2 3
+    local host pid now
+    host=$(host_of counter 1 2 3)
+    host=${host#node-}
+    pid=$(on "$host" figure /api/v1/agents/counter .pid)
+    mkdir "$BATS_TEST_TMPDIR/away"
+    for i in 1 2 3; do
+        [[ $i == "$host" ]] || mv "$BATS_TEST_TMPDIR/gossip/node-$i.json" "$BATS_TEST_TMPDIR/away/"
+    done
+    NODE=$host wait_until 10 figure_is /api/v1/debug/state '[.peers[] | select(.alive)] | length' 0
+    # Its lease lives for 6 s: one that ends 12 s from now was renewed all the time.
+    now=$(date +%s)
+    renewed() {
+        on "$host" figure '/api/v1/leases?agents=1' \
+            '[.leases[] | select(.name == "agent/counter").expires_at | sub("\\.[0-9]+"; "") | fromdate] | max' |
+            jq -e ". > $now + 12" >/dev/null
+    }
+    wait_until 20 renewed
+    assert_equal "$(on "$host" figure /api/v1/agents/counter .pid)" "$pid"
+    mv "$BATS_TEST_TMPDIR"/away/* "$BATS_TEST_TMPDIR/gossip/"
+    NODE=$host wait_until 10 figure_is /api/v1/debug/state '[.peers[] | select(.alive)] | length' 2
+    run on "$host" send_message '{"receiver":"counter","message_id":"m"}' 5s
+    assert_json .status 'done'
+    assert_equal "$(on "$host" figure /api/v1/agents/counter .pid)" "$pid"
+}
+
 @test "suspended, resumed and removed through any node" {
     up 1 2 3
     on 1 deploy_any counter

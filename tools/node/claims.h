@@ -1,5 +1,5 @@
 /* Claims: the leases of many agents with placement any in one request, POST /api/v1/leases, which one
- * node sends to another. The owner is who the certificate says.
+ * node sends to another. The owner is who the certificate says. Releases go before claims.
  *
  * {"ttl","claims":[{"agent","fence"}],"releases":[{"agent","fence"}]} is answered by {"node_id",
  * "expected","claims":[{"agent","granted","fence","last_fence","holder","holder_fence",

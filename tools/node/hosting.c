@@ -393,6 +393,21 @@ static void consider(node_hosting *hosting, const node_placed *placed)
     }
 }
 
+/* The node is stopping, and its agents finish what they have; but not beyond their leases. */
+static void end_lost(node_hosting *hosting)
+{
+    size_t cursor = 0;
+    void *value = NULL;
+
+    while (cx_map_next(hosting->by_id, &cursor, NULL, &value)) {
+        hosted *of = value;
+
+        if (of->agent != NULL &&
+            node_tenures_of(hosting->node->tenures, of->id) == NODE_TENURE_LOST)
+            end(of);
+    }
+}
+
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
     node_hosting *hosting = arg;
@@ -405,8 +420,10 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     (void)what;
     node_timer_set(hosting->timer, LOOK_MS);
     see_candidates(hosting);
-    if (hosting->node->stopping)
+    if (hosting->node->stopping) {
+        end_lost(hosting);
         return;
+    }
     hosting->ready = hosting->ready || is_ready(hosting);
     while ((placed = node_registry_next_placed(registry, &cursor)) != NULL) {
         any |= placed->spec != NULL;
@@ -522,6 +539,18 @@ size_t node_hosting_leaving(const node_hosting *hosting)
         count += of->agent != NULL && (of->leaving || !of->ownerless);
     }
     return count;
+}
+
+json_t *node_hosting_to_json(const node_hosting *hosting)
+{
+    const node_self *node = hosting->node;
+
+    return json_pack("{s:o, s:I, s:I, s:b, s:b, s:I, s:I}", "candidates",
+                     cx_json_texts(&hosting->candidates), "there", (json_int_t)hosting->live,
+                     "expected", (json_int_t)node_leases_expected(node->leases), "majority",
+                     node_hosting_has_majority(hosting), "ready", hosting->ready, "leases",
+                     (json_int_t)node_tenures_count(node->tenures), "leaving",
+                     (json_int_t)node_hosting_leaving(hosting));
 }
 
 json_t *node_hosting_describe(const node_hosting *hosting, const char *agent)

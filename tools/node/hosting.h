@@ -10,7 +10,7 @@
 
 node_hosting *node_hosting_open(node_self *node);
 void node_hosting_close(node_hosting **owner); /* after the storage and the agents */
-/* The members as the gossip agent tells them; NULL: it is not there, what it said last goes on. */
+/* The members (members.h). */
 void node_hosting_members(node_hosting *hosting, const json_t *members);
 /* Something changed: looks soon. */
 void node_hosting_look(node_hosting *hosting);
@@ -23,6 +23,7 @@ void node_hosting_disown(node_hosting *hosting, const char *agent);
 bool node_hosting_has_majority(const node_hosting *hosting);
 /* How many agents still have to leave this node, which does not work any more. */
 size_t node_hosting_leaving(const node_hosting *hosting);
+json_t *node_hosting_to_json(const node_hosting *hosting); /* for debugging; new reference */
 /* AGENT of the API for a placed agent that does not run here, as the node that hosts it told last; NULL:
  * there is none of this name. New reference. */
 json_t *node_hosting_describe(const node_hosting *hosting, const char *agent);

@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/mark.h"
 #include "base/time.h"
+#include "members.h"
 #include "timer.h"
 
 enum { EXPIRY_LOOK_MAX_MS = 60000 };
@@ -14,7 +15,7 @@ struct node_leases {
     node_leases_options options;
     cx_granter *granter;
     struct event *expiry;
-    int64_t members;
+    int64_t members, opened_ms;
     char boot_id[CX_BOOT_ID_SIZE];
 };
 
@@ -243,6 +244,7 @@ bool node_leases_open(const node_leases_options *options, node_leases **result, 
     leases->granter = cx_granter_open();
     leases->expiry = evtimer_new(options->loop, on_expiry, leases);
     cx_boot_id(leases->boot_id);
+    leases->opened_ms = cx_now_ms();
     if (leases->expiry == NULL)
         return cx_fail(err, CX_INTERNAL, "no timer for leases");
     if (!load(leases, err))
@@ -271,12 +273,12 @@ void node_leases_members(node_leases *leases, const json_t *answer)
     int64_t count = 0;
     members_job *job;
 
-    if (answer == NULL)
-        return;
     /* Members without a node API (a serf agent) grant nothing. */
     json_array_foreach (json_object_get(answer, "members"), at, member)
         count += strcmp(cx_json_text_or_empty(member, "status"), "left") != 0 &&
                  cx_api_member_address(member)[0] != '\0';
+    if (count < leases->members && cx_now_ms() - leases->opened_ms < NODE_MEMBERS_KEEP_MS)
+        count = leases->members;
     if (leases->members == count)
         return;
     leases->members = count;

@@ -22,11 +22,11 @@ CX_MUST_CHECK bool node_leases_open(const node_leases_options *options, node_lea
                                     cx_err *err);
 void node_leases_close(node_leases **owner); /* after the storage is closed */
 
-/* The members as the gossip agent tells them; NULL: it is not there, what it said last goes on. */
+/* The members (members.h). */
 void node_leases_members(node_leases *leases, const json_t *members);
 /* How many nodes the cluster has, at least bootstrap_expect: a majority of these makes a lease. The
- * number survives a restart, so that a node that has no gossip agent yet doesn't take itself for the
- * whole cluster. */
+ * number survives a restart, and is not believed to be smaller for a minute after it, so that a node
+ * whose gossip agent has not joined yet doesn't take itself for the whole cluster. */
 int64_t node_leases_expected(const node_leases *leases);
 
 typedef struct node_lease_result {

@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "gossip_link.h"
 #include "leases.h"
+#include "members.h"
 #include "mode.h"
 #include "outbox.h"
 #include "pki/tls.h"
@@ -47,6 +48,7 @@ typedef struct node_self {
     node_hosting *hosting;
     node_waiters *waiters;
     node_gossip *gossip;
+    node_members *members;
     char *gossip_socket;
     node_sampler *sampler;
     cx_httpd *httpd;

@@ -50,7 +50,7 @@ struct node_router {
     int64_t refreshed_ms, opened_ms;
     struct event *refresh_timer;
     size_t fetches;
-    bool members_known, stopping;
+    bool stopping;
 };
 
 void router_close_peers(node_router *router);

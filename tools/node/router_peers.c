@@ -337,7 +337,6 @@ void node_router_members(node_router *router, const json_t *members)
         take_member(router, member);
     }
     forget_unseen(router);
-    router->members_known = true;
 }
 
 const char *node_router_unasked(const node_router *router)

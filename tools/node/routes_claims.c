@@ -99,9 +99,10 @@ void node_post_claims(node_call *call)
     whole->asked = asked;
     whole->votes = cx_alloc(asked.claim_count + 1, sizeof *whole->votes);
     whole->outstanding = asked.claim_count + asked.release_count + 1;
-    for (size_t i = 0; i < asked.claim_count; i++)
-        input(whole, true, i);
+    /* What is given back first: an agent may be asked for anew in the same request. */
     for (size_t i = 0; i < asked.release_count; i++)
         input(whole, false, i);
+    for (size_t i = 0; i < asked.claim_count; i++)
+        input(whole, true, i);
     end_if_all(whole);
 }

@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/time.h"
 #include "call.h"
+#include "hosting.h"
 
 /* ---- health */
 
@@ -269,10 +270,11 @@ void node_get_state(node_call *call)
     const node_self *node = call->node;
 
     node_answer(call, 200,
-                json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:I, s:b, s:b}, s:{s:I, s:I, s:I}}", "node",
-                          node_figures(node), "config", cx_config_to_json(node->config, false),
-                          "agents", agents_json(node), "lanes", lanes_json(node), "peers",
-                          node_router_to_json(node->router), "storage", "waiting",
+                json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:b, s:b}, s:{s:I, s:I, s:I}}",
+                          "node", node_figures(node), "config",
+                          cx_config_to_json(node->config, false), "agents", agents_json(node),
+                          "lanes", lanes_json(node), "peers", node_router_to_json(node->router),
+                          "placement", node_hosting_to_json(node->hosting), "storage", "waiting",
                           (json_int_t)node_storage_waiting(node->storage), "stopping",
                           node->stopping, "gossip_connected",
                           node_gossip_is_connected(node->gossip), "http", "connections",

@@ -50,14 +50,18 @@ static json_t *tags_of(void *arg)
         json_sprintf("%lld", (long long)node_registry_revision(node->registry)));
 }
 
-static void on_members(const json_t *members, void *arg)
+static void on_members(const json_t *answer, void *arg)
 {
     node_self *node = arg;
+    CX_AUTO(cx_json_free) json_t *members = NULL;
 
-    node_router_members(node->router, members);
-    node_leases_members(node->leases, members);
-    node_tenures_members(node->tenures, members);
-    node_hosting_members(node->hosting, members);
+    node_router_members(node->router, answer);
+    if (answer != NULL) {
+        members = node_members_merge(node->members, answer, cx_now_ms());
+        node_leases_members(node->leases, members);
+        node_tenures_members(node->tenures, members);
+        node_hosting_members(node->hosting, members);
+    }
     node_outbox_wake(node->outbox);
 }
 
@@ -355,6 +359,7 @@ static void open_gossip(node_self *node)
     char *socket_path = cx_config_run(node->config, "gossip.sock");
 
     node->gossip_socket = socket_path;
+    node->members = node_members_open();
     node->gossip = node_gossip_open(&(node_gossip_options){.loop = node->loop,
                                                            .log = &node->log,
                                                            .socket_path = socket_path,
@@ -520,6 +525,7 @@ void node_self_close(node_self *node)
     if (node->tenures != NULL)
         node_tenures_stop(node->tenures);
     node_gossip_close(&node->gossip);
+    node_members_close(&node->members);
     node_storage_close(&node->storage);
     node_outbox_close(&node->outbox);
     node_agents_close(&node->agents);

@@ -61,7 +61,7 @@ static void give_back(tenure *of)
         return;
     for (size_t i = 0; i < of->vote_count; i++)
         if (of->votes[i].kind == CX_VOTE_GRANTED)
-            tenures_send_release(of->tenures, of->granters[i], of->agent, of->round_fence);
+            tenures_add_release(of->tenures, of->granters[i], of->agent, of->round_fence);
 }
 
 static void set_state(tenure *of, node_tenure state)
@@ -201,9 +201,10 @@ static void ask_others(node_tenures *tenures, tenure **begun, size_t count)
         granter *to = tenures->granters[i];
         bundle *made;
 
-        if (count == 0 && (!tenures->watch || now_ms - to->asked_ms < HEARTBEAT_MS))
+        if (count == 0 && to->pending == NULL &&
+            (!tenures->watch || now_ms - to->asked_ms < HEARTBEAT_MS))
             continue;
-        made = tenures_new_bundle(tenures, to);
+        made = tenures_bundle_for(tenures, to);
         made->rounds = cx_alloc(count + 1, sizeof *made->rounds);
         for (size_t j = 0; j < count; j++) {
             made->rounds[j] = begun[j]->round;
@@ -289,7 +290,7 @@ void node_tenures_close(node_tenures **owner)
         free_tenure(value);
     cx_map_close(&tenures->by_agent);
     for (size_t i = 0; i < tenures->granter_count; i++)
-        tenures_drop_granter(tenures->granters[i]);
+        tenures_forget_granter(tenures->granters[i]);
     cx_free(&tenures->granters);
     event_free(tenures->tick);
     event_free(tenures->farewell);
@@ -319,38 +320,24 @@ void node_tenures_claim(node_tenures *tenures, const char *agent)
     wake_soon(tenures);
 }
 
-/* Adds what is given back to one request a node. */
-static void release(tenure *of, bundle **bundles)
+static void release(const tenure *of)
 {
     node_tenures *tenures = of->tenures;
     int64_t fence = of->claim.fence > of->round_fence ? of->claim.fence : of->round_fence;
 
-    node_leases_release_agent(tenures->options.leases, of->agent, tenures->owner, fence,
-                              tenures_ignore_result, NULL);
-    for (size_t i = 1; i < tenures->granter_count; i++) {
-        if (bundles[i] == NULL)
-            bundles[i] = tenures_new_bundle(tenures, tenures->granters[i]);
-        node_claims_add_release(&bundles[i]->claims, of->agent, fence);
-    }
-}
-
-static void post_all(node_tenures *tenures, bundle **bundles)
-{
-    for (size_t i = 1; i < tenures->granter_count; i++)
-        if (bundles[i] != NULL)
-            tenures_post(bundles[i]);
+    for (size_t i = 0; i < tenures->granter_count; i++)
+        tenures_add_release(tenures, tenures->granters[i], of->agent, fence);
 }
 
 void node_tenures_release(node_tenures *tenures, const char *agent)
 {
     tenure *of = cx_map_remove(tenures->by_agent, agent);
-    CX_AUTO(cx_free) bundle **bundles = cx_alloc(tenures->granter_count, sizeof *bundles);
 
     if (of == NULL)
         return;
-    release(of, bundles);
+    release(of);
     free_tenure(of);
-    post_all(tenures, bundles);
+    wake_soon(tenures);
 }
 
 node_tenure node_tenures_of(const node_tenures *tenures, const char *agent)
@@ -382,7 +369,6 @@ size_t node_tenures_count(const node_tenures *tenures)
 
 void node_tenures_end(node_tenures *tenures, void (*done)(void *arg), void *arg)
 {
-    CX_AUTO(cx_free) bundle **bundles = cx_alloc(tenures->granter_count, sizeof *bundles);
     size_t cursor = 0;
     void *value = NULL;
 
@@ -390,8 +376,10 @@ void node_tenures_end(node_tenures *tenures, void (*done)(void *arg), void *arg)
     tenures->ended = done;
     tenures->ended_arg = arg;
     while (cx_map_next(tenures->by_agent, &cursor, NULL, &value))
-        release(value, bundles);
-    post_all(tenures, bundles);
+        release(value);
+    for (size_t i = 1; i < tenures->granter_count; i++)
+        if (tenures->granters[i]->pending != NULL)
+            tenures_post(tenures_bundle_for(tenures, tenures->granters[i]));
     node_timer_set(tenures->farewell, FAREWELL_MS);
     tenures_tell_if_ended(tenures);
 }

@@ -30,7 +30,7 @@ typedef struct node_tenures_options {
 node_tenures *node_tenures_open(const node_tenures_options *options);
 void node_tenures_stop(node_tenures *tenures); /* asks nobody any more; gives nothing back */
 void node_tenures_close(node_tenures **owner); /* after the storage, so that nothing comes back */
-/* The members as the gossip agent tells them; NULL: it is not there, what it said last goes on. */
+/* The members (members.h). */
 void node_tenures_members(node_tenures *tenures, const json_t *members);
 /* Whether nodes are asked now and then even when nothing is due. */
 void node_tenures_watch(node_tenures *tenures, bool watch);

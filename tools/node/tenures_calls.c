@@ -149,7 +149,7 @@ static void on_answer(cx_http_answer *answer, void *arg)
     free_bundle(sent);
 }
 
-bundle *tenures_new_bundle(node_tenures *tenures, granter *to)
+static bundle *new_bundle(node_tenures *tenures, granter *to)
 {
     bundle *made = cx_alloc(1, sizeof *made);
 
@@ -158,6 +158,21 @@ bundle *tenures_new_bundle(node_tenures *tenures, granter *to)
     made->claims.ttl_ms = NODE_TENURE_TTL_MS;
     to->holds++;
     return made;
+}
+
+bundle *tenures_bundle_for(node_tenures *tenures, granter *to)
+{
+    return to->pending != NULL ? CX_TAKE(to->pending) : new_bundle(tenures, to);
+}
+
+void tenures_forget_granter(granter *gone)
+{
+    bundle *pending = CX_TAKE(gone->pending);
+
+    gone->gone = true;
+    if (pending != NULL)
+        free_bundle(pending);
+    tenures_drop_granter(gone);
 }
 
 /* Takes the bundle. */
@@ -192,10 +207,8 @@ void tenures_ignore_result(const node_lease_result *result, const cx_err *err, v
     (void)arg;
 }
 
-void tenures_send_release(node_tenures *tenures, granter *to, const char *agent, int64_t fence)
+void tenures_add_release(node_tenures *tenures, granter *to, const char *agent, int64_t fence)
 {
-    bundle *made;
-
     if (to->api == NULL) {
         node_leases_release_agent(tenures->options.leases, agent, tenures->owner, fence,
                                   tenures_ignore_result, NULL);
@@ -203,9 +216,9 @@ void tenures_send_release(node_tenures *tenures, granter *to, const char *agent,
     }
     if (to->gone)
         return;
-    made = tenures_new_bundle(tenures, to);
-    node_claims_add_release(&made->claims, agent, fence);
-    tenures_post(made);
+    if (to->pending == NULL)
+        to->pending = new_bundle(tenures, to);
+    node_claims_add_release(&to->pending->claims, agent, fence);
 }
 
 /* ---- public */
@@ -239,8 +252,6 @@ void node_tenures_members(node_tenures *tenures, const json_t *answer)
     const json_t *member;
     size_t at, kept = 1;
 
-    if (answer == NULL)
-        return;
     json_array_foreach (json_object_get(answer, "members"), at, member)
         list_granter(tenures, member);
     for (size_t i = 1; i < tenures->granter_count; i++) {
@@ -250,8 +261,7 @@ void node_tenures_members(node_tenures *tenures, const json_t *answer)
             each->listed = false;
             tenures->granters[kept++] = each;
         } else {
-            each->gone = true;
-            tenures_drop_granter(each);
+            tenures_forget_granter(each);
         }
     }
     tenures->granter_count = kept;

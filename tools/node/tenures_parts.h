@@ -16,6 +16,7 @@ typedef struct granter {
     int64_t asked_ms;
     int64_t silent_since_ms; /* 0: it answered the last time */
     size_t silent_calls;
+    struct bundle *pending; /* what is given back with the next request; NULL: nothing */
 } granter;
 
 typedef struct tenure {
@@ -64,10 +65,12 @@ typedef struct bundle {
 
 void tenures_drop_granter(granter *dropped);
 granter *tenures_add_granter(node_tenures *tenures, const char *node_id);
-bundle *tenures_new_bundle(node_tenures *tenures, granter *to);
+void tenures_forget_granter(granter *gone); /* it is no member any more */
+/* A request to be filled, with what is to be given back already in it. */
+bundle *tenures_bundle_for(node_tenures *tenures, granter *to);
 void tenures_post(bundle *made); /* takes the bundle */
-/* Gives back what one granter has granted; this node's own one, too. */
-void tenures_send_release(node_tenures *tenures, granter *to, const char *agent, int64_t fence);
+/* Gives back what one granter has granted: this node's own one at once, others in the next turn. */
+void tenures_add_release(node_tenures *tenures, granter *to, const char *agent, int64_t fence);
 void tenures_ignore_result(const node_lease_result *result, const cx_err *err, void *arg);
 void tenures_tell_if_ended(node_tenures *tenures);
 
