@@ -30,41 +30,6 @@ const char *cx_secret_word(cx_secret kind)
 
 /* ---- reading text */
 
-bool redact_is_word(uint8_t byte)
-{
-    return (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
-           (byte >= '0' && byte <= '9') || byte == '_';
-}
-
-bool redact_is_base64(uint8_t byte)
-{
-    return (redact_is_word(byte) && byte != '_') || byte == '+' || byte == '/';
-}
-
-bool redact_is_url64(uint8_t byte)
-{
-    return redact_is_word(byte) || byte == '-';
-}
-
-size_t redact_span(cx_bytes text, size_t at, size_t size_max, redact_class *is_of)
-{
-    size_t size = 0;
-
-    while (size < size_max && at + size < text.size && is_of(text.data[at + size]))
-        size++;
-    return size;
-}
-
-bool redact_is_at(cx_bytes text, size_t at, const char *word, bool any_case)
-{
-    size_t size = strlen(word);
-    const char *here = (const char *)text.data + at;
-
-    if (at > text.size || text.size - at < size)
-        return false;
-    return any_case ? strncasecmp(here, word, size) == 0 : memcmp(here, word, size) == 0;
-}
-
 size_t redact_escape(cx_bytes text, size_t at)
 {
     if (at + 1 >= text.size || text.data[at] != '\\')
@@ -136,32 +101,53 @@ static bool find(cx_bytes text, size_t at, redact_hit *hit)
     return redact_shape(text, at, hit) || redact_named(text, at, hit);
 }
 
+/* What stands between words: an escape, a mark, the end of a key (*is_key). Its size, or 0. */
+static size_t sign_size(cx_bytes text, size_t at, bool *is_key)
+{
+    size_t size = 0;
+
+    *is_key = false;
+    switch (text.data[at]) {
+    case '<': return redact_mark_size(text, at);
+    case '\\': return redact_escape(text, at);
+    case '-':
+        size = key_end_size(text, at);
+        *is_key = size > 0;
+        return size;
+    default: return 0;
+    }
+}
+
+/* The text is taken over in long pieces: from `kept` on it still waits. */
 static void redact_round(cx_bytes text, cx_buffer *out, cx_redactions *found)
 {
-    size_t start = out->size, at = 0, size;
-    bool begins = true; /* no word runs up to here */
+    size_t start = out->size, at = 0, kept = 0, size;
+    bool is_key;
 
     while (at < text.size) {
         redact_hit hit = {0};
 
-        if ((size = redact_mark_size(text, at)) > 0 || (size = redact_escape(text, at)) > 0) {
-            cx_buffer_add(out, text.data + at, size);
+        if ((size = sign_size(text, at, &is_key)) > 0) {
+            if (is_key) {
+                cx_buffer_add(out, text.data + kept, at - kept);
+                drop_key_lines(out, start);
+                add_mark(out, CX_SECRET_PRIVATE_KEY, false, found);
+                kept = at + size;
+            }
             at += size;
-            begins = true;
-        } else if ((size = key_end_size(text, at)) > 0) {
-            drop_key_lines(out, start);
-            add_mark(out, CX_SECRET_PRIVATE_KEY, false, found);
-            at += size;
-        } else if (begins && find(text, at, &hit)) {
-            cx_buffer_add(out, text.data + at, hit.keep);
+        } else if (find(text, at, &hit)) {
+            cx_buffer_add(out, text.data + kept, at + hit.keep - kept);
             add_mark(out, hit.kind, hit.quoted, found);
             at += hit.keep + hit.cut;
+            kept = at;
+            /* The midst of a word begins none. */
+            at += redact_span(text, at, SIZE_MAX, redact_is_word);
         } else {
-            begins = !redact_is_word(text.data[at]);
-            cx_buffer_add(out, text.data + at, 1);
-            at++;
+            size = redact_span(text, at, SIZE_MAX, redact_is_word);
+            at += size > 0 ? size : 1;
         }
     }
+    cx_buffer_add(out, text.data + kept, text.size - kept);
 }
 
 /* ---- what the caller knows */

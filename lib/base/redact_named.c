@@ -11,17 +11,51 @@ enum {
 };
 
 /* Ends of names, in lower case, without what separates words. */
-static const char *const endings[] = {
-    "password",         "passwd",      "passphrase",    "passcode",
-    "secret",           "secrets",     "token",         "tokens",
-    "apikey",           "apikeys",     "accesskey",     "accesskeyid",
-    "secretkey",        "privatekey",  "privatekeys",   "signingkey",
-    "encryptionkey",    "encryptkey",  "sessionkey",    "authkey",
-    "gossipkey",        "gossipkeys",  "gossipkeyring", "routingkey",
-    "integrationkey",   "servicekey",  "masterkey",     "hmackey",
-    "sharedkey",        "psk",         "authorization", "cookie",
-    "credential",       "credentials", "webhookurl",    "amzsignature",
-    "connectionstring",
+#define ENDING(word)           \
+    {                          \
+        word, sizeof(word) - 1 \
+    }
+static const struct {
+    const char *word;
+    size_t size;
+} endings[] = {
+    ENDING("password"),
+    ENDING("passwd"),
+    ENDING("passphrase"),
+    ENDING("passcode"),
+    ENDING("secret"),
+    ENDING("secrets"),
+    ENDING("token"),
+    ENDING("tokens"),
+    ENDING("apikey"),
+    ENDING("apikeys"),
+    ENDING("accesskey"),
+    ENDING("accesskeyid"),
+    ENDING("secretkey"),
+    ENDING("privatekey"),
+    ENDING("privatekeys"),
+    ENDING("signingkey"),
+    ENDING("encryptionkey"),
+    ENDING("encryptkey"),
+    ENDING("sessionkey"),
+    ENDING("authkey"),
+    ENDING("gossipkey"),
+    ENDING("gossipkeys"),
+    ENDING("gossipkeyring"),
+    ENDING("routingkey"),
+    ENDING("integrationkey"),
+    ENDING("servicekey"),
+    ENDING("masterkey"),
+    ENDING("hmackey"),
+    ENDING("sharedkey"),
+    ENDING("psk"),
+    ENDING("authorization"),
+    ENDING("cookie"),
+    ENDING("credential"),
+    ENDING("credentials"),
+    ENDING("webhookurl"),
+    ENDING("amzsignature"),
+    ENDING("connectionstring"),
 };
 
 /* A name and what follows it up to its value. */
@@ -97,10 +131,11 @@ static bool is_secret_name(cx_bytes text, const name *named)
         if (isalnum(text.data[i]))
             word[count++] = (char)tolower(text.data[i]);
     word[count] = '\0';
-    for (size_t i = 0; i < CX_COUNT(endings); i++) {
-        size_t ending = strlen(endings[i]);
+    for (size_t i = 0; i < CX_COUNT(endings) && count > 0; i++) {
+        size_t size = endings[i].size;
 
-        if (count >= ending && strcmp(word + count - ending, endings[i]) == 0)
+        if (endings[i].word[size - 1] == word[count - 1] && count >= size &&
+            memcmp(word + count - size, endings[i].word, size) == 0)
             return true;
     }
     return ends_in_word(text, named, "pass") || ends_in_word(text, named, "pwd");
@@ -163,10 +198,21 @@ static bool look_after(cx_bytes text, name *named)
     return true;
 }
 
+/* Most words are no names: told by what follows them, before anything is compared. */
+static bool may_be_name(cx_bytes text, const name *named)
+{
+    size_t end = named->at + named->size;
+
+    if (is_at_any(text, end, " \t") && text.data[named->at] != '-')
+        end += redact_span(text, end, NAME_MAX_SIZE, is_blank);
+    return is_at_any(text, end, "=:>\"'\\ \t");
+}
+
 static bool take_name(cx_bytes text, size_t at, name *named)
 {
     *named = (name){.at = at, .size = redact_span(text, at, NAME_MAX_SIZE + 1, is_name)};
-    if (named->size == 0 || named->size > NAME_MAX_SIZE || !is_secret_name(text, named))
+    if (named->size == 0 || named->size > NAME_MAX_SIZE || !may_be_name(text, named) ||
+        !is_secret_name(text, named))
         return false;
     look_before(text, named);
     return look_after(text, named);

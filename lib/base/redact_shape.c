@@ -297,11 +297,19 @@ static bool webhook(cx_bytes text, size_t at, redact_hit *hit)
 
 bool redact_shape(cx_bytes text, size_t at, redact_hit *hit)
 {
-    if (text.data[at] == '-')
+    uint8_t first = text.data[at];
+
+    if (first == '-')
         return private_key(text, at, hit);
-    if (!redact_is_base64(text.data[at]))
+    if (!redact_is_base64(first))
         return false;
-    return prefixed(text, at, hit) || json_web_token(text, at, hit) || bearer(text, at, hit) ||
-           aws_id(text, at, hit) || base64_key(text, at, hit) || url_credentials(text, at, hit) ||
-           webhook(text, at, hit);
+    /* Most words begin with another letter than any of these. */
+    if (strchr("cAaxghs", first) != NULL && prefixed(text, at, hit))
+        return true;
+    if ((first == 'e' && json_web_token(text, at, hit)) ||
+        ((first | 0x20) == 'b' && bearer(text, at, hit)) ||
+        (first == 'A' && aws_id(text, at, hit)) ||
+        (strchr("hHdDoO", first) != NULL && webhook(text, at, hit)))
+        return true;
+    return base64_key(text, at, hit) || url_credentials(text, at, hit);
 }
