@@ -57,6 +57,18 @@ accused() {
     cat "$BATS_TEST_TMPDIR"/watch-*.log | jq -r 'select(.event).node_id' | sort -u | paste -sd' '
 }
 
+@test "up: an address that is taken is told before anything is made, and the folder stays free" {
+    start_daemon squatter python3 -c "import socket, time
+s = socket.create_server(('$CX_NETWORK.13', 8080)); time.sleep(60)"
+    is_taken() { ss -Hlnt "src = $CX_NETWORK.13" | grep -q 8080; }
+    wait_until 5 is_taken
+    run --separate-stderr up 3
+    assert_error unavailable
+    [[ $stderr == *node-3*--base* && ! -e $CX_CLUSTER_DIR/node-1 ]]
+    stop_daemon squatter
+    run -0 --separate-stderr up 3
+}
+
 @test "up: five nodes see five, a second up changes nothing, down leaves nothing" {
     run --separate-stderr up 5
     assert_success
