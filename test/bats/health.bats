@@ -3,6 +3,7 @@
 
 load common
 load fake
+load watch
 
 setup_file() {
     make_certs
@@ -14,12 +15,7 @@ setup() {
 
 # node [CHANGES]: what a healthy node says of itself, with changes (jq).
 node() {
-    jq -nc '{node_id: "node-1", cluster: "test", version: "0.1.0", state: "active", uptime_seconds: 10,
-        agents: {total: 3, running: 3, suspended: 0, failed: 0, starting: 0, stopped: 0, max: 100},
-        messages: {queued: 0, in_flight: 0}, system: {cpu_percent: 12.5, memory_percent: 40, disk_percent: 50},
-        latency_ms: {p50: 1, p99: 20, count: 9}, error_rate_percent: 0,
-        certificate: {not_after: (now + 80 * 86400 | todate), serial: "01"},
-        backup: {last_success_at: (now - 3600 | todate)}} | '"${1:-.}"
+    node_says "$@"
 }
 
 cluster() {

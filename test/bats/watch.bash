@@ -1,4 +1,5 @@
-# watch: a watcher against a stand-in for a node: `load watch` after common, fake and receiver.
+# watch: a stand-in for a healthy node, and a watcher against it: `load watch` after common and fake (and
+# receiver).
 # shellcheck shell=bash
 
 # node_says [CHANGES]: what the node says of itself, with changes (jq).

@@ -1,5 +1,6 @@
-/* Watchers among themselves: who has been told what, and what is silenced. Mutual TLS with the nodes'
- * certificates; only nodes of the cluster may ask or tell.
+/* Watchers among themselves: who has been told what, and what is silenced. Mutual TLS; nodes of the
+ * cluster may ask and tell, and operators (a watcher beside an operator's certificate calls with that
+ * one) who may silence.
  *
  * A notice goes to the next watchers in the order in which they would take over its subject, before
  * and after it is delivered; a watcher that starts asks all others first. So one that takes over
@@ -98,8 +99,8 @@ static bool serve(struct watch_peers *peers, cx_exchange *exchange, json_t **ans
 
     if (!cx_tls_authenticate(peers->tls, cx_exchange_ssl(exchange), &who, err))
         return false;
-    if (who.kind != CX_IDENTITY_NODE)
-        return cx_fail(err, CX_PERMISSION, "this is for watchers, with a node's certificate");
+    if (who.kind != CX_IDENTITY_NODE && who.role < CX_ROLE_OPERATOR)
+        return cx_fail(err, CX_PERMISSION, "this is for watchers: nodes, and operators");
     if (strcmp(cx_exchange_path(exchange), path) != 0)
         return cx_fail(err, CX_NOT_FOUND, "%.64s: not here", cx_exchange_path(exchange));
     if (strcmp(cx_exchange_method(exchange), "GET") == 0) {
