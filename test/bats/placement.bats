@@ -432,3 +432,22 @@ END
     chmod +x "$BATS_TEST_TMPDIR/ledger"
     : >"$BATS_TEST_TMPDIR/counted"
 }
+
+@test "a node that ends while an agent is leaving it does not wait for what that has in flight" {
+    up 1 2
+    for number in 1 2; do
+        echo 'drain_timeout: 1s' >>"$BATS_TEST_TMPDIR/node-$number/config.yaml"
+        kill -HUP "$(pid_of "node-$number")"
+        wait_until 10 logged "node-$number" '.event == "config_reloaded"'
+    done
+    on 1 deploy_any slow '{"command":["slow"],"limits":{"in_flight":1,"message_timeout":"3m"}}'
+    wait_until 15 runs_somewhere slow 1 2
+    local host
+    host=$(host_of slow 1 2)
+    host=${host#node-}
+    on "$host" send_message '{"receiver":"slow","message_id":"m","content":{"sleep_ms":170000}}'
+    NODE=$host wait_until 10 figure_is /api/v1/messages/m .state in_flight
+    on "$host" api adam POST /api/v1/node/drain --data '{"mode":"drain"}'
+    wait_until 10 logged "node-$host" '.event == "agent_leaves"'
+    stop_daemon "node-$host" TERM 30
+}

@@ -614,22 +614,30 @@ void node_agents_drain(node_agents *agents, void (*idle)(void *arg), void *arg)
     agents_tell_if_idle(agents);
 }
 
-void node_agents_stop(node_agents *agents, int64_t grace_ms, void (*ended)(void *arg), void *arg)
+static void end_processes(cx_map *map, int64_t grace_ms)
 {
     size_t cursor = 0;
-    node_agent *agent;
+    void *value = NULL;
 
+    while (cx_map_next(map, &cursor, NULL, &value)) {
+        node_agent *agent = value;
+
+        evtimer_del(agent->start_timer);
+        if (agent->process == NULL)
+            continue;
+        agent->ending = true;
+        node_process_end(agent->process, grace_ms);
+    }
+}
+
+void node_agents_stop(node_agents *agents, int64_t grace_ms, void (*ended)(void *arg), void *arg)
+{
     agents->draining = true;
     agents->stopping = true;
     agents->ended = ended;
     agents->ended_arg = arg;
-    while ((agent = node_agents_next(agents, &cursor)) != NULL) {
-        evtimer_del(agent->start_timer);
-        if (agent->process != NULL) {
-            agent->ending = true;
-            node_process_end(agent->process, grace_ms);
-        }
-    }
+    end_processes(agents->by_id, grace_ms);
+    end_processes(agents->removed, grace_ms); /* who retires has no more patience either */
     tell_if_ended(agents);
 }
 
