@@ -34,6 +34,27 @@ static void the_higher_version_wins_then_the_greater_node(void **state)
     assert_false(node_placed_is_newer(&three, &three));
 }
 
+static void a_later_change_wins_whoever_made_it(void **state)
+{
+    (void)state;
+    assert_int_equal(node_placed_next_version(0, 5000), 5000);
+    assert_int_equal(node_placed_next_version(4999, 5000), 5000);
+    assert_int_equal(node_placed_next_version(5000, 5000), 5001); /* two within a millisecond */
+    assert_int_equal(node_placed_next_version(9000, 5000), 9001); /* a clock that is behind */
+}
+
+static void a_removal_is_forgotten_after_its_time_a_spec_never(void **state)
+{
+    const int64_t now_ms = NODE_PLACED_KEEP_MS + 1000;
+    node_spec spec = {0};
+
+    (void)state;
+    assert_false(node_placed_is_forgotten(&(node_placed){.changed_ms = 1000}, now_ms));
+    assert_true(node_placed_is_forgotten(&(node_placed){.changed_ms = 999}, now_ms));
+    assert_false(
+        node_placed_is_forgotten(&(node_placed){.changed_ms = 999, .spec = &spec}, now_ms));
+}
+
 #define HEAD "{\"id\":\"a\",\"version\":7,\"by\":\"node-1\",\"suspended\":true,"
 #define TIME "\"changed_at\":\"2026-11-24T10:00:00Z\","
 
@@ -165,6 +186,8 @@ static void a_vote_is_about_the_agent_that_was_asked_for(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_later_change_wins_whoever_made_it),
+        cmocka_unit_test(a_removal_is_forgotten_after_its_time_a_spec_never),
         cmocka_unit_test(the_higher_version_wins_then_the_greater_node),
         cmocka_unit_test(what_is_written_is_read_again),
         cmocka_unit_test(what_is_none_is_refused_by_its_field),

@@ -14,6 +14,16 @@ bool node_placed_is_newer(const node_placed *placed, const node_placed *than)
     return strcmp(placed->by, than->by) > 0;
 }
 
+bool node_placed_is_forgotten(const node_placed *placed, int64_t now_ms)
+{
+    return placed->spec == NULL && placed->changed_ms < now_ms - NODE_PLACED_KEEP_MS;
+}
+
+int64_t node_placed_next_version(int64_t known, int64_t now_ms)
+{
+    return known < now_ms ? now_ms : known + 1;
+}
+
 bool node_placed_is_there(const node_placed *placed)
 {
     return placed != NULL && placed->spec != NULL;

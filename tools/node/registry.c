@@ -11,7 +11,7 @@ struct node_registry {
     char *folder; /* of the agents' state folders */
     cx_map *placed;
     int64_t placed_bytes; /* of them as JSON */
-    int64_t issued;       /* the highest version that was made here */
+    int64_t issued; /* the highest version that was made here: it may be on its way to the disk */
     int64_t revision;
 };
 
@@ -100,6 +100,15 @@ static bool bind_place(cx_db *db, const registry_job *job, cx_statement **statem
     cx_bind_text(*statement, 4, job->spec);
     cx_bind_int(*statement, 5, job->placed.suspended);
     cx_bind_int(*statement, 6, job->placed.changed_ms);
+    return true;
+}
+
+static bool bind_forget(cx_db *db, const registry_job *job, cx_statement **statement, cx_err *err)
+{
+    if (!cx_db_prepare(db, "DELETE FROM placed WHERE spec IS NULL AND changed_at < ?", statement,
+                       err))
+        return false;
+    cx_bind_int(*statement, 1, job->now_ms - NODE_PLACED_KEEP_MS);
     return true;
 }
 
@@ -213,7 +222,12 @@ static bool load_pinned(node_registry *registry, cx_err *err)
     CX_AUTO(cx_statement_done) cx_statement *rows = NULL;
     bool row = false;
 
-    if (!cx_db_prepare(db, "SELECT id, spec, suspended FROM agent ORDER BY id", &rows, err))
+    /* A pinned agent that was to take a placed one's name, when the last process was killed before the
+     * placed one was removed: it is as before. */
+    if (!cx_db_exec(db,
+                    "DELETE FROM agent WHERE id IN (SELECT id FROM placed WHERE spec IS NOT NULL)",
+                    err) ||
+        !cx_db_prepare(db, "SELECT id, spec, suspended FROM agent ORDER BY id", &rows, err))
         return false;
     for (;;) {
         node_spec *spec = NULL;
@@ -238,12 +252,10 @@ static bool load_placed(node_registry *registry, cx_err *err)
     cx_db *db = node_storage_db(registry->options.storage, NODE_REGISTRY_DB);
     CX_AUTO(cx_statement_done) cx_statement *old = NULL;
     CX_AUTO(cx_statement_done) cx_statement *rows = NULL;
+    const registry_job now = {.now_ms = cx_wall_ms()};
     bool row = false;
 
-    if (!cx_db_prepare(db, "DELETE FROM placed WHERE spec IS NULL AND changed_at < ?", &old, err))
-        return false;
-    cx_bind_int(old, 1, cx_wall_ms() - NODE_PLACED_KEEP_MS);
-    if (!cx_run_statement(old, err) ||
+    if (!bind_forget(db, &now, &old, err) || !cx_run_statement(old, err) ||
         !cx_db_prepare(db,
                        "SELECT id, version, changed_by, spec, suspended, changed_at FROM placed",
                        &rows, err))
@@ -274,13 +286,14 @@ static bool load_placed(node_registry *registry, cx_err *err)
 bool node_registry_open(const node_registry_options *options, node_registry **result, cx_err *err)
 {
     CX_AUTO(node_registry_close) node_registry *registry = cx_alloc(1, sizeof *registry);
+    cx_db *db = node_storage_db(options->storage, NODE_REGISTRY_DB);
 
     registry->options = *options;
     registry->folder = cx_path_join(options->data_dir, "agents");
     registry->placed = cx_map_open();
-    if (!read_revision(node_storage_db(options->storage, NODE_REGISTRY_DB), &registry->revision,
-                       err) ||
-        !load_placed(registry, err) || !load_pinned(registry, err))
+    /* In one transaction: agents of an earlier version are converted, or still there. */
+    if (!cx_db_begin(db, err) || !read_revision(db, &registry->revision, err) ||
+        !load_placed(registry, err) || !load_pinned(registry, err) || !cx_db_commit(db, err))
         return false;
     *result = CX_TAKE(registry);
     return true;
@@ -381,23 +394,49 @@ static bool has_room(const node_registry *registry, const node_placed *placed, c
     return true;
 }
 
+/* Removals that were kept long enough make room. */
+static void forget_removed(node_registry *registry, int64_t now_ms)
+{
+    CX_AUTO(cx_list_free) cx_list forgotten = {0};
+    size_t cursor = 0;
+    void *value = NULL;
+    registry_job *job;
+
+    while (cx_map_next(registry->placed, &cursor, NULL, &value))
+        if (node_placed_is_forgotten(value, now_ms))
+            cx_list_add(&forgotten, ((const node_placed *)value)->id);
+    if (forgotten.count == 0)
+        return;
+    for (size_t i = 0; i < forgotten.count; i++) {
+        node_placed *placed = cx_map_remove(registry->placed, forgotten.items[i]);
+
+        registry->placed_bytes -= bytes_of(placed);
+        node_placed_free(placed);
+        cx_free(&placed);
+    }
+    job = new_job(registry, "", NULL, NULL);
+    job->bind = bind_forget;
+    node_storage_add(registry->options.storage, &job->job);
+}
+
 void node_registry_place(node_registry *registry, const char *id, node_spec *spec, bool suspended,
                          node_registry_done *done, void *arg)
 {
-    const node_placed *known = cx_map_get(registry->placed, id);
+    const node_placed *known;
+    int64_t now_ms = cx_wall_ms();
     CX_AUTO(node_placed_free)
     node_placed next = {.id = cx_strdup(id),
-                        .version = known == NULL ? 1 : known->version + 1,
                         .by = cx_strdup(registry->options.node_id),
                         .spec = spec,
                         .suspended = suspended,
-                        .changed_ms = cx_wall_ms()};
+                        .changed_ms = now_ms};
     cx_err err;
 
-    /* Another change of it may be on its way to the disk. */
-    if (next.version <= registry->issued)
-        next.version = registry->issued + 1;
-    registry->issued = next.version;
+    forget_removed(registry, now_ms);
+    known = cx_map_get(registry->placed, id);
+    if (known != NULL && known->version > registry->issued)
+        registry->issued = known->version;
+    next.version = registry->issued = node_placed_next_version(registry->issued, now_ms);
     if (has_room(registry, &next, &err))
         store(registry, &next, done, arg);
     else
@@ -407,7 +446,8 @@ void node_registry_place(node_registry *registry, const char *id, node_spec *spe
 void node_registry_merge(node_registry *registry, node_placed *placed, node_registry_done *done,
                          void *arg)
 {
-    if (node_placed_is_newer(placed, cx_map_get(registry->placed, placed->id))) {
+    if (!node_placed_is_forgotten(placed, cx_wall_ms()) &&
+        node_placed_is_newer(placed, cx_map_get(registry->placed, placed->id))) {
         store(registry, placed, done, arg);
         return;
     }
