@@ -123,9 +123,12 @@ static void finish_drain(node_self *node)
 static void resume_suspended(node_self *node)
 {
     for (size_t i = 0; i < node->mode.suspended.count; i++) {
-        node_agent *agent = node_agents_find(node->agents, node->mode.suspended.items[i]);
+        const char *id = node->mode.suspended.items[i];
+        node_agent *agent = node_agents_find(node->agents, id);
+        const node_placed *placed = node_registry_placed(node->registry, id);
 
-        if (agent != NULL)
+        /* An operator may have suspended it meanwhile, through another node. */
+        if (agent != NULL && !(node_placed_is_there(placed) && placed->suspended))
             node_agent_resume(agent, SUSPEND_MS, NULL, NULL);
     }
 }

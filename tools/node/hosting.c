@@ -378,8 +378,11 @@ static void consider(node_hosting *hosting, const node_placed *placed)
     hosted *of = hosted_of(hosting, placed->id);
     node_facts now;
 
-    if (placed->version <= of->disowned)
+    if (placed->version <= of->disowned) {
+        if (of->agent == NULL) /* a copy that was leaving then is gone now */
+            node_tenures_release(hosting->node->tenures, of->id);
         return;
+    }
     choose_owner(of);
     if (placed->spec != NULL)
         retire_pinned(of);

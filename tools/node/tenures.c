@@ -44,7 +44,8 @@ static void open_round(tenure *of, int64_t now_ms)
         of->granters[i]->holds++;
     }
     of->begins = false;
-    of->wake_ms = INT64_MAX;
+    /* Even when nobody says anything, this node's own disk neither, the copy ends in time. */
+    of->wake_ms = of->state == NODE_TENURE_HELD ? cx_claim_stop_at_ms(&of->claim) : INT64_MAX;
 }
 
 static tenure *find_round(node_tenures *tenures, const char *agent, uint64_t round)
@@ -121,7 +122,8 @@ void tenures_take_vote(node_tenures *tenures, const char *agent, uint64_t round,
         cx_list_add(&of->texts, vote->holder == NULL ? "" : vote->holder);
         of->votes[i].holder = of->texts.items[of->texts.count - 1];
     }
-    judge(of);
+    if (!of->begins) /* else this round is over, and the next one not open yet */
+        judge(of);
 }
 
 /* ---- to this node's granter */
