@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/time.h"
 #include "lease/grant.h"
+#include "lease/holder.h"
 
 enum {
     TRANSFERS_MAX = 64,
@@ -687,16 +688,4 @@ bool cx_lease_release(cx_lease_client *client, cx_err *err)
     return cx_fail(err, CX_NO_MAJORITY, "release %s: %zu of %" PRId64 " nodes know of it",
                    client->name, client->given_back, client->claim.expected) ||
            cx_hint(err, "on the others it expires by itself");
-}
-
-char *cx_lease_holder_text(const json_t *holder)
-{
-    const char *owner = cx_json_text_or_empty(holder, "owner");
-    const char *host = cx_json_text_or_empty(holder, "host");
-    const char *reason = cx_json_text_or_empty(holder, "reason");
-    json_int_t pid = json_integer_value(json_object_get(holder, "pid"));
-
-    return cx_format("%s on %s (process %lld)%s%s", owner[0] != '\0' ? owner : "somebody",
-                     host[0] != '\0' ? host : "an unknown host", (long long)pid,
-                     reason[0] != '\0' ? ": " : "", reason);
 }

@@ -58,6 +58,3 @@ void cx_lease_on_lost(cx_lease_client *client, cx_lease_lost *lost, void *arg);
 /* Gives it back; blocks for CX_LEASE_CALL_MS at most. NO_MAJORITY: too few nodes know of it, the rest
  * waits for the lease to expire. */
 CX_MUST_CHECK bool cx_lease_release(cx_lease_client *client, cx_err *err);
-
-/* "operator/alice/x on host-1 (process 4711): reason" of a holder as the API tells it. Caller owns. */
-char *cx_lease_holder_text(const json_t *holder);

@@ -2,6 +2,7 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "lease/holder.h"
 #include "lock.h"
 
 struct clear_options {

@@ -6,6 +6,7 @@
 #include "api/gather.h"
 #include "base/io.h"
 #include "base/time.h"
+#include "lease/holder.h"
 #include "lock.h"
 
 enum {

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "lease/holder.h"
 #include "lock.h"
 
 struct release_options {
