@@ -48,6 +48,23 @@ load node
     assert_json '[.problems[].path]' '["agents/echo/notes/seven"]'
 }
 
+@test "run: the disk fails after the exchange: the new data is in place, and the old is still there" {
+    make_node
+    create >/dev/null
+    content "$node/data" >"$BATS_TEST_TMPDIR/before"
+    echo unsaved >"$node/data/agents/echo/unsaved"
+    failing_restore() {
+        strace -qq -o /dev/null -e trace=rename -e inject=rename:error=EIO:when=1 \
+            cx-restore run --repo "$repo" --identity "$identity" --trusted-key "$trusted"
+    }
+    run ! failing_restore
+    diff "$BATS_TEST_TMPDIR/before" <(content "$node/data")
+    [[ $(cat "$node/data".*/agents/echo/unsaved) == unsaved ]]
+    # The next one gives the old data its name.
+    run -0 restore
+    [[ $(cat "$node/data.old-"*/agents/echo/unsaved) == unsaved ]]
+}
+
 @test "run --component, --path: only that; the rest stays as it is" {
     make_node
     create >/dev/null

@@ -127,7 +127,8 @@ void restore_job_close(restore_job *job)
     for (size_t i = 0; i < job->place_count; i++) {
         restore_place *place = &job->places[i];
 
-        if (place->stage != NULL) /* not exchanged: nothing of it counts */
+        /* Not exchanged: nothing of it counts. Else the next run gives the old one its name. */
+        if (place->stage != NULL && !place->is_exchanged)
             (void)!cx_remove_tree(place->stage, &ignored);
         cx_free(&place->path);
         cx_free(&place->stage);
@@ -316,8 +317,10 @@ static bool swap_folder(restore_place *place, const char *old, cx_err *err)
 {
     if (!place->existed)
         return move(place->stage, place->path, err);
-    if (renameat2(AT_FDCWD, place->stage, AT_FDCWD, place->path, RENAME_EXCHANGE) == 0)
+    if (renameat2(AT_FDCWD, place->stage, AT_FDCWD, place->path, RENAME_EXCHANGE) == 0) {
+        place->is_exchanged = true;
         return sync_parent(place->path, err) && move(place->stage, old, err);
+    }
     if (errno == EBUSY || errno == EXDEV) {
         cx_fail_errno(err, "replace %s", place->path);
         return cx_hint(err,
@@ -326,7 +329,12 @@ static bool swap_folder(restore_place *place, const char *old, cx_err *err)
     }
     if (errno != EINVAL && errno != ENOSYS)
         return cx_fail_errno(err, "exchange %s and %s", place->stage, place->path);
-    return move(place->path, old, err) && move(place->stage, place->path, err);
+    if (!move(place->path, old, err))
+        return false;
+    if (move(place->stage, place->path, err))
+        return true;
+    (void)!rename(old, place->path); /* better the old one than none */
+    return false;
 }
 
 static bool swap_place(restore_place *place, cx_err *err)

@@ -66,8 +66,9 @@ typedef struct restore_place {
     bool is_data;       /* data_dir: components that are not restored are carried over */
     bool is_used;       /* something was restored into it */
     bool existed;
-    char *stage; /* the new one, beside the old one */
-    char *old;   /* where the old one was moved; NULL: there was none */
+    bool is_exchanged; /* what has the stage's name is the old one now */
+    char *stage;       /* the new one, beside the old one */
+    char *old;         /* where the old one was moved; NULL: there was none */
 } restore_place;
 
 extern const char restore_mark_name[];
