@@ -68,15 +68,10 @@ struct message {
 
 /* ---- what granters say */
 
-static const json_t *holder_of(const json_t *answer)
-{
-    return json_object_get(answer, "holder");
-}
-
 static bool read_vote(const json_t *answer, cx_lease_vote *vote, cx_err *err)
 {
     bool granted = false;
-    const json_t *holder = holder_of(answer);
+    const json_t *holder = json_object_get(answer, "holder");
     json_int_t fence = json_integer_value(json_object_get(answer, "fence"));
     json_int_t last_fence = json_integer_value(json_object_get(answer, "last_fence"));
     double expires = json_number_value(json_object_get(answer, "expires_in_seconds"));
@@ -243,8 +238,8 @@ static bool fail_lost(const cx_lease_client *client, cx_err *err)
 {
     if (client->verdict.holder != NULL) {
         CX_AUTO(cx_free)
-        char *holder =
-            cx_lease_holder_text(holder_of(client->granters[client->verdict.vote].answer));
+        char *holder = cx_lease_holder_text(
+            json_object_get(client->granters[client->verdict.vote].answer, "holder"));
 
         return cx_fail(err, CX_BUSY, "lease %s is lost: it is %s's now", client->name, holder);
     }
@@ -424,7 +419,7 @@ static bool fail_silent(const cx_lease_client *client, cx_err *err)
 static bool fail_busy(const cx_lease_client *client, cx_err *err)
 {
     const json_t *answer = client->granters[client->verdict.vote].answer;
-    CX_AUTO(cx_free) char *holder = cx_lease_holder_text(holder_of(answer));
+    CX_AUTO(cx_free) char *holder = cx_lease_holder_text(json_object_get(answer, "holder"));
 
     cx_fail(err, CX_BUSY, "lease %s: held by %s", client->name, holder);
     return cx_hint(err, "it expires in %.0f s unless renewed; --wait DUR waits for it",
