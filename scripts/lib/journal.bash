@@ -47,6 +47,7 @@ record() {
 # One jq makes all records of a run: starting it is what takes time. A line of fields goes in, a record comes out.
 start_writer() {
     coproc writer {
+        trap '' INT TERM HUP # Ctrl-C reaches it too, and the last records are still to come
         exec jq -Rc --unbuffered 'split("\u001f") as [$time, $run, $phase, $step, $status, $node, $detail]
             | {time: $time, run_id: $run, phase: $phase, step: $step, status: $status,
                detail: (if $detail == "" then null else ($detail | fromjson? // $detail) end)}

@@ -298,6 +298,20 @@ has_lines() {
     assert_equal "$(versions)" "0.1.1 0.1.1 0.1.1"
 }
 
+@test "upgrade: a signal to all its processes, as Ctrl-C sends it, is told in the journal, and --resume goes on" {
+    quick+=(--canary-duration 60s)
+    setsid rolling-upgrade --to 0.1.1 "${quick[@]}" >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" &
+    local pid=$! ended=0
+    wait_until 60 grep -q '"step":"monitor_canary_24h","status":"started"' "$BATS_TEST_TMPDIR/out"
+    kill -TERM -- "-$pid"
+    wait "$pid" || ended=$?
+    assert_equal "$ended" 143
+    assert_equal "$(tail -n 1 "$BATS_TEST_TMPDIR/out" | jq -c '[.phase, .status, .detail]')" \
+        '["run","failed","interrupted by a signal"]'
+    run --separate-stderr rolling-upgrade --resume --canary-duration 300ms
+    assert_success
+}
+
 @test "upgrade: a journal whose last line is torn is read and continued" {
     behaves '{"0.1.1/node-3": "gone"}'
     upgrade >/dev/null 2>&1 || true
