@@ -76,6 +76,54 @@ way() {
     assert_json '.state, .node_id' $'done\nnode-2'
 }
 
+# host_of AGENT NUMBER…: the node of these on which it runs, as a number.
+host_of() {
+    local number
+    for number in "${@:2}"; do
+        [[ $(on "$number" figure /api/v1/agents \
+            ".agents[] | select(.id == \"$1\" and .state == \"running\" and .pid) | .id") != "$1" ]] ||
+            echo "$number"
+    done
+}
+
+runs_once() {
+    [[ $(host_of "$@" | wc -l) == 1 ]]
+}
+
+@test "trace: a message queued for an agent of any node that a drain handed over to the next host" {
+    local number host sender
+    for number in 1 2 3; do
+        write_node "$number"
+        sed -i 's/^bootstrap_expect:.*/bootstrap_expect: 3/' "$BATS_TEST_TMPDIR/node-$number/config.yaml"
+        with_gossip "$number"
+        start_node "$number"
+    done
+    for number in 1 2 3; do
+        NODE=$number wait_until 10 sees_alive 3
+    done
+    export CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml
+    on 1 deploy slow "$(jq -c '.placement = "any" | .limits.in_flight = 1' "$CX_ROOT/share/agents/slow.json")"
+    wait_until 20 runs_once slow 1 2 3
+    host=$(host_of slow 1 2 3)
+    sender=$((host % 3 + 1))
+    jq -nc 'range(10) | {receiver: "slow", message_id: "m-\(.)", content: {sleep_ms: 500}}' \
+        >"$BATS_TEST_TMPDIR/lines"
+    on "$sender" send_lines "$BATS_TEST_TMPDIR/lines" >/dev/null
+    on "$host" api adam POST /api/v1/node/drain --data '{"mode":"drain"}' >/dev/null
+    is_done() {
+        cx-debug trace m-9 >"$BATS_TEST_TMPDIR/trace" && [[ $(jq -r .state "$BATS_TEST_TMPDIR/trace") == 'done' ]]
+    }
+    wait_until 40 is_done
+    output=$(<"$BATS_TEST_TMPDIR/trace")
+    validate_schema cx-debug-trace
+    # The way of the last one: sender, first host, and the one that took over (which may be the sender).
+    local next
+    next=$(jq -r .node_id <<<"$output")
+    [[ $next != "node-$host" ]]
+    assert_equal "$(way)" "node-$sender forwarded, node-$host accepted, node-$host forwarded, \
+$next accepted, $next delivered, $next done"
+}
+
 @test "trace: what nobody knows is not found, a node that hangs is named" {
     start_nodes 1 2
     run --separate-stderr cx-debug trace nothing
