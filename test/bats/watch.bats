@@ -222,6 +222,22 @@ setup() {
     assert_json '.status, .alerts' $'ok\n[]'
 }
 
+@test "a watcher that can't look says so, and not that all is well" {
+    write_policies
+    listen=$(free_loopback):$(free_port)
+    sed -i "s|^cert_dir: .*|cert_dir: $BATS_TEST_TMPDIR/none|" "$CX_CONFIG"
+    run --separate-stderr cx-health watch --once
+    assert_error not_found
+
+    start_watch --listen "$listen"
+    wait_until 10 grep -q round_failed "$BATS_TEST_TMPDIR/watch.log"
+    run curl -sf "http://$listen/api/v1/state"
+    assert_json '.status, (.errors | length > 0)' $'unknown\ntrue'
+    validate_schema watch-state
+    run curl -sf "http://$listen/metrics"
+    assert_line --regexp '^cx_watch_rounds_failed [1-9]'
+}
+
 # ---- what follows from what
 
 @test "a node that is down is told, and nothing that follows from it" {

@@ -577,6 +577,17 @@ static bool run_loop(watch_self *watch, cx_err *err)
     return status >= 0 || cx_fail(err, CX_INTERNAL, "the event loop failed");
 }
 
+/* A watcher that could not look has not seen that all is well. */
+static bool has_looked(const watch_self *watch, cx_err *err)
+{
+    for (size_t i = 0; i < watch->round_count; i++)
+        if (watch->rounds[i].error.code != CX_OK) {
+            *err = watch->rounds[i].error;
+            return false;
+        }
+    return true;
+}
+
 static json_t *once_json(const watch_self *watch, bool *is_firing)
 {
     json_t *checks = json_array();
@@ -603,6 +614,8 @@ static bool run_watch(cx_run *run, const void *parsed, cx_err *err)
         return false;
     if (!option->once || watch.stopping)
         return true;
+    if (!has_looked(&watch, err))
+        return false;
     document = once_json(&watch, &run->answer_no);
     return cx_emit(run, document, err);
 }

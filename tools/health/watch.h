@@ -33,6 +33,7 @@ typedef struct watch_round {
     struct event *timer;
     bool running, again; /* again: it was asked for while it ran */
     bool done_once;
+    cx_err error;   /* why the last time saw nothing at all; CX_OK else */
     cx_api *api;    /* its worker's */
     json_t *checks; /* of the last time */
 } watch_round;

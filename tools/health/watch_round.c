@@ -314,8 +314,10 @@ static void round_done(void *data)
 
     round->running = false;
     round->done_once = true;
+    round->error = job->failed ? job->err : (cx_err){0};
     if (job->failed) {
         cx_log_error(&watch->log, CX_ERROR, "round_failed", &job->err);
+        cx_json_free(&round->checks); /* what was is not what is */
     } else {
         if (job->cluster != NULL)
             take_membership(watch, job->cluster);

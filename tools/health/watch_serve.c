@@ -59,22 +59,45 @@ static json_t *silences_json(const watch_self *watch)
     return silences;
 }
 
+/* Why rounds could not look at all: then nobody knows how things are. */
+static json_t *errors_json(const watch_self *watch)
+{
+    json_t *errors = json_array();
+
+    for (size_t i = 0; i < watch->round_count; i++)
+        if (watch->rounds[i].error.code != CX_OK)
+            json_array_append_new(errors, cx_json_text(watch->rounds[i].error.message));
+    return errors;
+}
+
 json_t *watch_state(const watch_self *watch)
 {
     json_t *checks = checks_json(watch);
+    json_t *errors = errors_json(watch);
+    cx_health health = cx_health_of(checks);
+    bool blind = json_array_size(errors) > 0;
     json_t *members = json_object_get(watch->cluster, "members");
 
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster",
-                     watch->config->cluster, "watcher", watch->config->node_id, "started_at",
-                     cx_json_time(watch->started_wall_ms), "time", cx_json_time(cx_wall_ms()),
-                     "status", cx_health_word(cx_health_of(checks)), "members",
-                     members != NULL ? json_incref(members) : json_array(), "alerts",
-                     alerts_json(watch), "checks", checks, "silences", silences_json(watch),
-                     "watchers", cx_json_texts(&watch->watchers), "actions", actions_json(watch));
+    return json_pack(
+        "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster",
+        watch->config->cluster, "watcher", watch->config->node_id, "started_at",
+        cx_json_time(watch->started_wall_ms), "time", cx_json_time(cx_wall_ms()), "status",
+        cx_health_word(blind && health < CX_HEALTH_UNKNOWN ? CX_HEALTH_UNKNOWN : health), "members",
+        members != NULL ? json_incref(members) : json_array(), "alerts", alerts_json(watch),
+        "checks", checks, "silences", silences_json(watch), "watchers",
+        cx_json_texts(&watch->watchers), "actions", actions_json(watch), "errors", errors);
 }
 
 static void add_alert_metrics(const watch_self *watch, cx_buffer *text)
 {
+    size_t failed = 0;
+
+    for (size_t i = 0; i < watch->round_count; i++)
+        failed += watch->rounds[i].error.code != CX_OK;
+    cx_buffer_addf(text,
+                   "# HELP cx_watch_rounds_failed Rounds of checks that could not look at all\n"
+                   "# TYPE cx_watch_rounds_failed gauge\ncx_watch_rounds_failed %zu\n",
+                   failed);
     cx_buffer_add_text(text, "# HELP cx_alerts Alerts by state\n# TYPE cx_alerts gauge\n");
     for (cx_alert_state state = CX_ALERT_PENDING; cx_alert_state_word(state) != NULL; state++) {
         size_t count = 0;
