@@ -269,8 +269,10 @@ void cx_alerts_tell(cx_alerts *alerts, const cx_alert_rules *rules, const cx_lis
 
 bool cx_alerts_heard(cx_alerts *alerts, const cx_alert_notice *notice)
 {
+    bool is_new = cx_alerts_notice(alerts, notice->key) == NULL;
     cx_alert_notice *own = cx_alerts_notice_of(alerts, notice->key);
-    bool same = own != NULL && own->at_ms == notice->at_ms && own->firing == notice->firing;
+    bool same =
+        own != NULL && !is_new && own->at_ms == notice->at_ms && own->firing == notice->firing;
 
     if (own == NULL || notice->at_ms < own->at_ms || (same && own->delivered == notice->delivered))
         return false;

@@ -590,6 +590,23 @@ static void what_another_watcher_told_is_not_told_again(void **state)
     }
 }
 
+static void a_notice_is_kept_whole_whatever_its_time(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+    CX_AUTO(cx_alerts_close) cx_alerts *again = cx_alerts_open("prod", "node-1");
+    CX_AUTO(cx_json_free) json_t *saved = NULL;
+    cx_alert_notice notice = {.by = "node-9"}; /* of 1970 */
+    cx_err err = {0};
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    cx_alert_key("prod", "disk", "node-2", notice.key);
+    assert_true(cx_alerts_heard(scene.alerts, &notice));
+    saved = cx_alerts_to_json(scene.alerts);
+    if (!cx_alerts_from_json(again, saved, &err))
+        fail_msg("%s", err.message);
+}
+
 static void the_end_is_told_by_who_takes_over(void **state)
 {
     CX_AUTO(scene_close) struct scene scene;
@@ -698,6 +715,7 @@ int main(void)
         cmocka_unit_test(a_split_explains_the_nodes_beyond_it),
         cmocka_unit_test(one_of_three_watchers_tells),
         cmocka_unit_test(what_another_watcher_told_is_not_told_again),
+        cmocka_unit_test(a_notice_is_kept_whole_whatever_its_time),
         cmocka_unit_test(the_end_is_told_by_who_takes_over),
         cmocka_unit_test(a_restart_at_any_moment_changes_nothing),
         cmocka_unit_test(a_state_that_is_no_state_is_refused),
