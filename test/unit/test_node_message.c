@@ -235,7 +235,7 @@ static void one_that_moves_often_keeps_its_origin_and_is_still_read(void **state
     for (int i = 0; i < 10; i++) {
         CX_AUTO(cx_buffer_free) cx_buffer line = {0};
         CX_AUTO(cx_json_free) json_t *sent = NULL;
-        char node[16];
+        char node[24];
 
         snprintf(node, sizeof node, "node-%d", i);
         message.accepted_at_ms = 1000 * (i + 1);
