@@ -23,21 +23,6 @@ up() {
     done
 }
 
-sees_alive() {
-    figure_is /api/v1/debug/state '[.peers[] | select(.alive)] | length' $(($1 - 1))
-}
-
-# gossip_status NODE STATUS: what all agents say of a node from now on.
-gossip_status() {
-    local file=$BATS_TEST_TMPDIR/gossip/$1.json
-    jq --arg status "$2" '.status = $status' "$file" >"$file.new"
-    mv "$file.new" "$file"
-}
-
-on() {
-    NODE=$1 "${@:2}"
-}
-
 # deploy_any AGENT [FIELDS]: the counter with placement any.
 deploy_any() {
     api adam PUT "/api/v1/agents/$1" --data-binary \
