@@ -56,7 +56,6 @@ static bool check_segment(const cx_verify_spec *spec, const cx_segment *segment,
                     memcmp(slot->segment.sha256, segment->sha256, 32) == 0;
     bool is_right;
 
-    verified->segments++;
     if (is_known && slot->mark == RIGHT)
         return true;
     is_right = spec->identities != NULL
@@ -76,14 +75,33 @@ static bool check_segment(const cx_verify_spec *spec, const cx_segment *segment,
     return note(verified, key, err);
 }
 
+/* A segment that serves many files is one object: checked once, and named once. */
+static bool is_repeated(cx_segments *seen, const cx_segment *segment)
+{
+    cx_segment_slot *slot = cx_segments_add(seen, segment->id);
+    bool is_repeated = slot->mark != 0 && memcmp(slot->segment.sha256, segment->sha256, 32) == 0;
+
+    slot->segment = *segment;
+    slot->mark = 1;
+    return is_repeated;
+}
+
 static bool check_segments(const cx_verify_spec *spec, const cx_manifest *manifest,
                            cx_verified *verified, cx_err *err)
 {
+    CX_AUTO(cx_segments_close) cx_segments *seen = NULL;
+    uint64_t salt;
+
+    cx_random(&salt, sizeof salt);
+    seen = cx_segments_open(salt);
     for (size_t i = 0; i < manifest->component_count; i++)
         for (size_t j = 0; j < manifest->components[i].segment_count; j++) {
+            const cx_segment *segment = &manifest->components[i].segments[j];
+
             if (cx_interrupted())
                 return cx_fail(err, CX_INTERRUPTED, "interrupted");
-            if (!check_segment(spec, &manifest->components[i].segments[j], verified, err))
+            verified->segments++;
+            if (!is_repeated(seen, segment) && !check_segment(spec, segment, verified, err))
                 return false;
         }
     return true;
