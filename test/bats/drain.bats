@@ -74,6 +74,13 @@ messages() {
     run --separate-stderr cx-drain enter node-2 --mode maintenance --allow fly
     assert_error invalid
     [[ $(jq -r .error.message <<<"$stderr") == "drain: node-2: "* ]] # its name once
+    # One of no length would be one without an end; a plain drain has none at all.
+    run --separate-stderr cx-drain enter node-3 --mode maintenance --duration 0s
+    assert_error usage
+    run --separate-stderr cx-drain enter node-3 --mode maintenance --duration soon
+    assert_error usage
+    run --separate-stderr cx-drain enter node-3 --duration 1h
+    assert_error usage
     state_is node-3 active
     [[ $(cx-drain enter node-3 --force | jq -r .state) == drained ]]
     cx-drain exit node-3 >"$BATS_TEST_TMPDIR/out"

@@ -14,8 +14,8 @@ enum {
 };
 
 struct enter_options {
-    const char *mode, *suspend_below, *reason;
-    int64_t deadline_ms, duration_ms;
+    const char *mode, *suspend_below, *reason, *duration;
+    int64_t deadline_ms;
     cx_list allow;
     bool force;
 };
@@ -24,8 +24,9 @@ static const cx_option options[] = {
     {"mode", CX_CHOICE(struct enter_options, mode), "drain|maintenance", "drain", "the new state"},
     {"deadline", CX_DURATION(struct enter_options, deadline_ms), "DUR", "60s",
      "stop waiting then; the node stays draining"},
-    {"duration", CX_DURATION(struct enter_options, duration_ms), "DUR", NULL,
-     "maintenance ends by itself then"},
+    /* As text: one that was left out and one of 0s are not the same. */
+    {"duration", CX_TEXT(struct enter_options, duration), "DUR", NULL,
+     "maintenance ends by itself then; without it, when cx-drain exit ends it"},
     {"allow", CX_LIST(struct enter_options, allow), "OP,OP", NULL,
      "maintenance allows these only: send, deploy, remove, restart, suspend, resume, retry, "
      "checkpoint, lease"},
@@ -52,16 +53,42 @@ static json_t *allow_list(const cx_list *texts)
     return list;
 }
 
-static json_t *request_of(const struct enter_options *option)
+/* The end of a maintenance: 0 for none. One of no length would be one without an end, the opposite of what
+ * was typed. */
+static bool read_duration(const struct enter_options *option, bool maintenance, int64_t *ms,
+                          cx_err *err)
 {
-    json_t *request = json_pack("{s:s, s:s, s:s}", "mode", option->mode, "suspend_below",
-                                option->suspend_below, "reason", option->reason);
-
-    if (strcmp(option->mode, "maintenance") == 0) {
-        json_object_set_new(request, "duration_ms", json_integer((json_int_t)option->duration_ms));
-        json_object_set_new(request, "allow", allow_list(&option->allow));
+    *ms = 0;
+    if (!maintenance && (option->duration != NULL || option->allow.count > 0)) {
+        cx_fail(err, CX_USAGE, "--duration and --allow belong to --mode maintenance");
+        return cx_hint(err, "a plain drain ends by cx-drain exit");
     }
-    return request;
+    if (option->duration == NULL)
+        return true;
+    if (!cx_duration_parse(option->duration, ms, err)) {
+        err->code = CX_USAGE;
+        return cx_wrap(err, "--duration");
+    }
+    if (*ms > 0)
+        return true;
+    cx_fail(err, CX_USAGE, "--duration %s: a maintenance takes some time", option->duration);
+    return cx_hint(err, "without --duration it lasts until cx-drain exit ends it");
+}
+
+static bool request_of(const struct enter_options *option, json_t **request, cx_err *err)
+{
+    bool maintenance = strcmp(option->mode, "maintenance") == 0;
+    int64_t duration_ms = 0;
+
+    if (!read_duration(option, maintenance, &duration_ms, err))
+        return false;
+    *request = json_pack("{s:s, s:s, s:s}", "mode", option->mode, "suspend_below",
+                         option->suspend_below, "reason", option->reason);
+    if (maintenance) {
+        json_object_set_new(*request, "duration_ms", json_integer((json_int_t)duration_ms));
+        json_object_set_new(*request, "allow", allow_list(&option->allow));
+    }
+    return true;
 }
 
 /* The members that have a say, and how many the cluster counts as. */
@@ -167,10 +194,9 @@ static bool start_guarded(cx_run *run, cx_api *api, const cx_api_node *node, con
     return drain_alone(run, api, node, &members, node_id, request, answer, err);
 }
 
-static bool drain_one(cx_run *run, const struct enter_options *option, cx_api *api,
-                      const cx_api_node *node, json_t **document, cx_err *err)
+static bool drain_one(cx_run *run, const struct enter_options *option, const json_t *request,
+                      cx_api *api, const cx_api_node *node, json_t **document, cx_err *err)
 {
-    CX_AUTO(cx_json_free) json_t *request = request_of(option);
     CX_AUTO(cx_json_free) json_t *before = NULL;
     CX_AUTO(cx_json_free) json_t *entered = NULL;
     int64_t deadline_ms = cx_now_ms() + option->deadline_ms;
@@ -200,17 +226,18 @@ static bool drain_one(cx_run *run, const struct enter_options *option, cx_api *a
 
 static bool enter(cx_run *run, const void *parsed, cx_err *err)
 {
+    CX_AUTO(cx_json_free) json_t *request = NULL;
     CX_AUTO(cx_config_free) cx_config *config = NULL;
     CX_AUTO(cx_api_close) cx_api *api = NULL;
     CX_AUTO(cx_api_nodes_free) cx_api_nodes nodes = {0};
     CX_AUTO(cx_json_free) json_t *documents = json_array();
 
-    if (!drain_open(run, false, &config, &api, &nodes, err))
+    if (!request_of(parsed, &request, err) || !drain_open(run, false, &config, &api, &nodes, err))
         return false;
     for (size_t i = 0; i < nodes.count; i++) {
         json_t *document = NULL;
 
-        if (!drain_one(run, parsed, api, &nodes.items[i], &document, err)) {
+        if (!drain_one(run, parsed, request, api, &nodes.items[i], &document, err)) {
             cx_json_free(&document);
             return drain_wrap(err, "drain", &nodes.items[i]);
         }
