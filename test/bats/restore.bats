@@ -151,6 +151,10 @@ load node
     [[ -e $node/data/queues.db ]]
 }
 
+# By the configuration of the scratch node in its command line.
+scratch_node_runs() { grep -qzs "$BATS_TEST_TMPDIR/cx-drill-.*/drill.yaml" /proc/[0-9]*/cmdline; }
+no_scratch_node() { ! scratch_node_runs; }
+
 @test "drill: a real node's backup becomes a node again; what it had acknowledged is there" {
     make_pki
     write_node 1
@@ -169,9 +173,16 @@ load node
     run -0 cx-restore drill --quiet --repo "$repo" --identity "$identity" --trusted-key "$trusted" \
         --scratch "$BATS_TEST_TMPDIR" --progress none
     validate_schema cx-restore-drill
-    assert_json '[.ok, [.steps[].name], .agents, .messages]' '[true,["restore","start","answer"],1,20]'
+    assert_json '[.ok, [.steps[].name], .agents, .messages]' '[true,["restore","start","answer","messages"],1,20]'
     assert_json '.rpo_seconds > 0 and .rto_seconds > 0' true
     [[ -z $(compgen -G "$BATS_TEST_TMPDIR/cx-drill-*") ]]
+    # Killed while its node runs, it takes that along.
+    start_daemon drill cx-restore drill --quiet --repo "$repo" --identity "$identity" --trusted-key "$trusted" \
+        --scratch "$BATS_TEST_TMPDIR" --progress none
+    wait_until 20 scratch_node_runs
+    kill -KILL "$(pid_of drill)"
+    wait_until 10 no_scratch_node
+    rm -r "$BATS_TEST_TMPDIR"/cx-drill-*
     # In place, with the node stopped and started by commands.
     stop_daemon node-1
     rm -r "$BATS_TEST_TMPDIR/node-1/data/queues.db"* "$BATS_TEST_TMPDIR/node-1/data/agents"

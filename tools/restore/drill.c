@@ -3,9 +3,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,9 +19,13 @@
 #include "base/time.h"
 #include "restore.h"
 
-enum { START_TIMEOUT_MS = 60000, STOP_TIMEOUT_MS = 20000, POLL_MS = 50, LOG_TAIL = 300 };
-
-extern char **environ;
+enum {
+    START_TIMEOUT_MS = 60000,
+    STOP_TIMEOUT_MS = 20000,
+    POLL_MS = 50,
+    STATS_MS = 10000,
+    LOG_TAIL = 300
+};
 
 struct drill_options {
     restore_source source;
@@ -85,23 +90,39 @@ static bool note_step(struct drill *drill, const char *name, bool done, const cx
 
 /* ---- the scratch node */
 
-/* Its agents stay suspended: what they have done for the cluster is not done again. */
+static bool has_table(sqlite3 *database, const char *name)
+{
+    sqlite3_stmt *statement = NULL;
+    bool found = sqlite3_prepare_v2(database, "SELECT 1 FROM sqlite_master WHERE name = ?", -1,
+                                    &statement, NULL) == SQLITE_OK &&
+                 sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) == SQLITE_OK &&
+                 sqlite3_step(statement) == SQLITE_ROW;
+
+    sqlite3_finalize(statement);
+    return found;
+}
+
+/* Its agents stay suspended, the cluster's (placed) among them: what they have done is not done again. */
 static bool suspend_agents(const struct drill *drill, cx_err *err)
 {
+    static const struct {
+        const char *table, *change;
+    } tables[] = {
+        {"agent", "UPDATE agent SET suspended = 1"},
+        {"placed", "UPDATE placed SET suspended = 1"}, /* not in the oldest backups */
+    };
     CX_AUTO(cx_free) char *path = cx_path_join(drill->data, "registry.db");
     sqlite3 *database = NULL;
-    char *reason = NULL;
     bool done;
 
     if (!cx_exists(path))
         return true;
-    done =
-        sqlite3_open_v2(path, &database, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
-        sqlite3_exec(database, "UPDATE agent SET suspended = 1", NULL, NULL, &reason) == SQLITE_OK;
+    done = sqlite3_open_v2(path, &database, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK;
+    for (size_t i = 0; done && i < CX_COUNT(tables); i++)
+        done = !has_table(database, tables[i].table) ||
+               sqlite3_exec(database, tables[i].change, NULL, NULL, NULL) == SQLITE_OK;
     if (!done)
-        cx_fail(err, CX_CORRUPT, "registry.db: %s",
-                reason != NULL ? reason : sqlite3_errmsg(database));
-    sqlite3_free(reason);
+        cx_fail(err, CX_CORRUPT, "registry.db: %s", sqlite3_errmsg(database));
     sqlite3_close(database);
     return done;
 }
@@ -145,32 +166,36 @@ static bool write_config(const struct drill *drill, const cx_config *config,
     return cx_config_write(*path, values, err);
 }
 
+/* In the child: it dies with us, so that a drill that is killed leaves no node behind. Ends with 127 as a
+ * shell does. */
+static void become_node(const char *program, char **argv, const char *log, pid_t parent)
+{
+    int null = open("/dev/null", O_RDWR);
+    int errors = open(log, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || null < 0 || errors < 0 ||
+        dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+        dup2(errors, STDERR_FILENO) < 0)
+        _exit(127);
+    signal(SIGPIPE, SIG_DFL);
+    execvp(program, argv);
+    dprintf(STDERR_FILENO, "%s: %s\n", program, strerror(errno));
+    _exit(127);
+}
+
 static bool spawn_node(struct drill *drill, const char *config_path, cx_err *err)
 {
     CX_AUTO(cx_free) char *program = cx_proc_sibling("cx-node");
     CX_AUTO(cx_free) char *log = cx_path_join(drill->scratch, "node.log");
     char *argv[] = {program, "run", "--config", (char *)(uintptr_t)config_path, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t defaults;
-    int fault;
+    pid_t parent = getpid();
+    pid_t pid = fork();
 
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log, O_WRONLY | O_CREAT, 0600);
-    posix_spawnattr_init(&attributes);
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-    fault = posix_spawnp(&drill->pid, program, &actions, &attributes, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    if (fault != 0) {
-        drill->pid = 0;
-        return cx_fail(err, CX_NOT_FOUND, "%s: %s", program, strerror(fault));
-    }
+    if (pid < 0)
+        return cx_fail_errno(err, "start %s", program);
+    if (pid == 0)
+        become_node(program, argv, log, parent);
+    drill->pid = pid;
     return true;
 }
 
@@ -209,6 +234,28 @@ static bool wait_for_answer(struct drill *drill, const cx_config *scratch_config
             return false;
     }
     return true;
+}
+
+/* What was acknowledged is there: every message that the restored counters know of is kept or was purged. */
+static bool check_messages(const cx_config *scratch_config, cx_err *err)
+{
+    CX_AUTO(cx_api_close) cx_api *api = NULL;
+    CX_AUTO(cx_api_nodes_free) cx_api_nodes nodes = {0};
+    CX_AUTO(cx_json_free) json_t *stats = NULL;
+    const json_t *lost;
+
+    if (!cx_api_open(scratch_config, &api, err))
+        return false;
+    cx_api_nodes_add(&nodes, scratch_config->node_id, scratch_config->api_addr, "");
+    if (!cx_api_call(api, &nodes.items[0], "GET", "/api/v1/messages/stats", NULL, STATS_MS, &stats,
+                     err))
+        return false;
+    lost = json_object_get(stats, "lost");
+    if (!json_is_integer(lost))
+        return cx_fail(err, CX_PROTOCOL, "the node does not say how many messages are lost");
+    return json_integer_value(lost) == 0 ||
+           cx_fail(err, CX_CORRUPT, "%lld acknowledged messages are not in the backup",
+                   (long long)json_integer_value(lost));
 }
 
 static void stop_node(struct drill *drill)
@@ -252,7 +299,7 @@ static bool restore_data(struct drill *drill, const cx_config *config, restore_b
 }
 
 static void run_node(struct drill *drill, const cx_run *run, const cx_config *config,
-                     const cx_manifest *manifest, json_t **answer)
+                     const cx_manifest *manifest, json_t **answer, int64_t *answered_ms)
 {
     CX_AUTO(cx_free) char *path = NULL;
     CX_AUTO(cx_config_free) cx_config *scratch_config = NULL;
@@ -261,12 +308,14 @@ static void run_node(struct drill *drill, const cx_run *run, const cx_config *co
         suspend_agents(drill, &err) && write_config(drill, config, manifest, &path, &err) &&
         cx_config_load(path, false, &scratch_config, &err) && spawn_node(drill, path, &err);
 
-    if (!note_step(drill, "start", started, &err))
+    if (!note_step(drill, "start", started, &err) ||
+        !note_step(drill, "answer",
+                   wait_for_answer(drill, scratch_config, cx_timeout_or(run, START_TIMEOUT_MS),
+                                   answer, &err),
+                   &err))
         return;
-    note_step(
-        drill, "answer",
-        wait_for_answer(drill, scratch_config, cx_timeout_or(run, START_TIMEOUT_MS), answer, &err),
-        &err);
+    *answered_ms = cx_now_ms();
+    note_step(drill, "messages", check_messages(scratch_config, &err), &err);
 }
 
 static bool make_scratch(struct drill *drill, cx_err *err)
@@ -311,7 +360,7 @@ static bool drill_run(cx_run *run, const void *parsed, cx_err *err)
         .option = option, .steps = json_array(), .ok = true, .keep = option->keep};
     CX_AUTO(cx_json_free) json_t *document = NULL;
     CX_AUTO(cx_json_free) json_t *answer = NULL;
-    int64_t rpo_ms, rto_ms;
+    int64_t rpo_ms, answered_ms = 0;
     cx_err failure = {0};
 
     if (!restore_config(run, &config, err) ||
@@ -322,17 +371,18 @@ static bool drill_run(cx_run *run, const void *parsed, cx_err *err)
     drill.step_started_ms = cx_now_ms();
     if (note_step(&drill, "restore", restore_data(&drill, config, &backup, &failure), &failure) &&
         !option->no_start)
-        run_node(&drill, run, config, backup.manifest, &answer);
+        run_node(&drill, run, config, backup.manifest, &answer, &answered_ms);
     if (cx_interrupted())
         return cx_fail(err, CX_INTERRUPTED, "interrupted");
-    rto_ms = cx_now_ms() - run->started_ms;
+    if (answered_ms == 0)
+        answered_ms = cx_now_ms();
     stop_node(&drill);
     document = json_pack(
         "{s:b, s:s, s:o, s:o, s:o, s:O, s:I, s:I}", "ok", drill.ok, "id", backup.manifest->id,
         "created_at", cx_json_time(backup.manifest->created_ms), "rpo_seconds",
         cx_json_figure(rpo_ms < 0 ? 0 : (double)rpo_ms / 1000), "rto_seconds",
-        cx_json_figure((double)rto_ms / 1000), "steps", drill.steps, "files",
-        (json_int_t)backup.manifest->files, "bytes", (json_int_t)backup.manifest->bytes);
+        cx_json_figure((double)(answered_ms - run->started_ms) / 1000), "steps", drill.steps,
+        "files", (json_int_t)backup.manifest->files, "bytes", (json_int_t)backup.manifest->bytes);
     add_figures(document, answer);
     if (drill.keep)
         json_object_set_new(document, "scratch", cx_json_text(drill.scratch));
