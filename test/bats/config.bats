@@ -144,7 +144,7 @@ YAML
     echo 'maintenance: {daily: [rotate_logs]}' >"$BATS_TEST_TMPDIR/own/maintenance.yaml"
     run --separate-stderr cx-config policy maintenance
     assert_json .source "$BATS_TEST_TMPDIR/own/maintenance.yaml"
-    assert_json .maintenance '{"daily":["rotate_logs"],"weekly":[],"monthly":[],"quarterly":[]}'
+    assert_json '.maintenance | {daily, weekly, monthly, quarterly}' '{"daily":["rotate_logs"],"weekly":[],"monthly":[],"quarterly":[]}'
     run --separate-stderr cx-config policy maintenance --file - <<<'{"maintenance":{"weekly":["security_audit"]}}'
     assert_success
     assert_json .maintenance.weekly '["security_audit"]'

@@ -259,6 +259,10 @@ static void maintenance_has_known_tasks(void **state)
         {"maintenance: {daily: }\n", ""},
         {"maintenance: {daily: [rotate_log]}\n",
          "1:23 maintenance.daily[0]: unknown task \"rotate_log\"\n"},
+        {"maintenance: {goals: {rpo: 0s, rtp: 1h}, logs: {keep: 0}}\n",
+         "1:28 maintenance.goals.rpo: must be from 1s to 366d\n"
+         "1:32 maintenance.goals.rtp: unknown key \"rtp\"\n"
+         "1:55 maintenance.logs.keep: must be from 1 to 1000\n"},
         {"maintenance: {dayly: []}\n", "1:15 maintenance.dayly: unknown key \"dayly\"\n"},
         {"maintenance: {daily: rotate_logs}\n",
          "1:22 maintenance.daily: must be a list, not text\n"},
