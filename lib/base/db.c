@@ -188,7 +188,9 @@ static bool prepare_connection(cx_db *db, const char *const *migrations, size_t 
     if (read_only)
         return true;
     snprintf(limit, sizeof(limit), "PRAGMA journal_size_limit=%d", WAL_SIZE_MAX);
-    return enter_wal(db, err) && exec(db, "PRAGMA synchronous=FULL", err) && exec(db, limit, err) &&
+    /* Only a file that is still empty can take it: see db_compact.h. */
+    return exec(db, "PRAGMA auto_vacuum=INCREMENTAL", err) && enter_wal(db, err) &&
+           exec(db, "PRAGMA synchronous=FULL", err) && exec(db, limit, err) &&
            migrate(db, migrations, count, err) &&
            /* After the migrations: one that rebuilds a table must be able to drop the old one. */
            exec(db, "PRAGMA foreign_keys=ON", err);

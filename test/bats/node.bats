@@ -474,6 +474,33 @@ END
     assert_error unavailable
 }
 
+@test "compact: a node that runs gives its unused space back, twice is once, a damaged file hides no other" {
+    local data=$BATS_TEST_TMPDIR/node-1/data
+    start_node 1
+    export CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml
+    run --separate-stderr cx-node compact
+    assert_success
+    validate_schema cx-node-compact
+    assert_json '[.ok, .changed, (.databases | map(.path | split("/") | last) | join(" "))]' \
+        '[true,false,"registry.db queues.db leases.db"]'
+    sqlite3 "$data/queues.db" 'CREATE TABLE junk (body); INSERT INTO junk
+        SELECT randomblob(4000) FROM generate_series(1, 500); DROP TABLE junk' >"$BATS_TEST_TMPDIR/.sqlite"
+    run --separate-stderr cx-node compact --dry-run
+    assert_json '[.dry_run, .changed, ([.databases[] | .before_bytes == .after_bytes] | all)]' '[true,true,true]'
+    run --separate-stderr cx-node compact
+    assert_json '.databases[1] | [.changed, .rebuilt, (.before_bytes - .after_bytes > 1900000)]' '[true,false,true]'
+    run --separate-stderr cx-node compact
+    assert_json .changed false
+    echo 'no database at all, but as long as the header of one would be, and a bit: no database at all' >"$data/health.db"
+    run --separate-stderr cx-node compact
+    assert_failure 1
+    validate_schema cx-node-compact
+    assert_json '[.databases[] | .ok]' '[true,true,true,false]'
+    assert_json '.databases[3].error.code' corrupt
+    run api vic GET /api/v1/messages/stats
+    assert_json .lost 0
+}
+
 @test "a second node on the same data folder is refused; so is a taken address" {
     start_node 1
     run --separate-stderr cx-node run --config "$BATS_TEST_TMPDIR/node-1/config.yaml"

@@ -6,4 +6,5 @@
 extern const cx_command node_run;
 extern const cx_command node_status;
 extern const cx_command node_checkpoint;
+extern const cx_command node_compact;
 extern const cx_command node_schema;
