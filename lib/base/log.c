@@ -1,10 +1,14 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/text.h"
 #include "base/time.h"
 
@@ -77,6 +81,50 @@ void cx_log_error(const cx_log *log, cx_level level, const char *event, const cx
     if (err->hint[0] != '\0')
         json_object_set_new(line, "hint", cx_json_text(err->hint));
     write_line(log, line);
+}
+
+char *cx_log_place(const cx_log *log)
+{
+    CX_AUTO(cx_free) char *link = cx_format("/proc/self/fd/%d", log->fd);
+    char path[PATH_MAX];
+    struct stat info;
+    ssize_t size;
+
+    if (fstat(log->fd, &info) < 0 || !S_ISREG(info.st_mode) || info.st_nlink == 0)
+        return NULL;
+    size = readlink(link, path, sizeof path - 1);
+    if (size <= 0)
+        return NULL;
+    path[size] = '\0';
+    return path[0] == '/' ? cx_strdup(path) : NULL;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+bool cx_log_reopen(const cx_log *log, const char *place, cx_err *err)
+{
+    struct stat old, now, out;
+
+    if (place == NULL)
+        return true;
+    if (fstat(log->fd, &old) < 0)
+        return cx_fail_errno(err, "the log");
+    if (stat(place, &now) == 0 && is_same_file(&old, &now))
+        return true;
+
+    CX_AUTO(cx_fd_close)
+    int fd = open(place, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+                  old.st_mode & (S_IRWXU | S_IRWXG | S_IRWXO));
+
+    if (fd < 0)
+        return cx_fail_errno(err, "open %s", place);
+    if (log->fd != STDOUT_FILENO && fstat(STDOUT_FILENO, &out) == 0 && is_same_file(&old, &out) &&
+        dup2(fd, STDOUT_FILENO) < 0)
+        return cx_fail_errno(err, "open %s", place);
+    return dup2(fd, log->fd) >= 0 || cx_fail_errno(err, "open %s", place);
 }
 
 bool cx_level_parse(const char *text, cx_level *level, cx_err *err)

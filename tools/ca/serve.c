@@ -133,12 +133,23 @@ static bool open_server(serve_self *self, cx_err *err)
                          &self->httpd, err);
 }
 
+static void on_hangup(evutil_socket_t number, short what, void *arg)
+{
+    serve_self *self = arg;
+    cx_err err;
+
+    (void)number, (void)what;
+    if (!cx_log_reopen(&self->log, self->log_place, &err))
+        cx_log_error(&self->log, CX_ERROR, "log_not_reopened", &err);
+}
+
 static bool run_loop(serve_self *self, cx_err *err)
 {
     struct event *events[] = {
         evsignal_new(self->loop, SIGTERM, on_signal, self),
         evsignal_new(self->loop, SIGINT, on_signal, self),
         event_new(self->loop, -1, EV_PERSIST, on_upkeep, self),
+        evsignal_new(self->loop, SIGHUP, on_hangup, self),
     };
     const struct timeval hour = {.tv_sec = UPKEEP_SECONDS};
     int status;
@@ -174,11 +185,13 @@ static bool serve(cx_run *run, const void *parsed, cx_err *err)
     self->run = run;
     self->option = parsed;
     self->log = (cx_log){.program = "cx-ca", .level = CX_INFO, .fd = STDERR_FILENO};
+    self->log_place = cx_log_place(&self->log);
     good = cx_cert_check_validity(self->option->validity_ms, err) &&
            ca_place_find(run, &self->option->ca.place, &self->place, err) &&
            serve_keep_up(run, self->option, err) && open_tls(self, err) && open_server(self, err) &&
            run_loop(self, err);
     close_self(self);
+    cx_free(&self->log_place);
     cx_free(&self);
     return good;
 }
@@ -188,7 +201,9 @@ const cx_command ca_serve = {
     .summary = "let hosts join by token and renew their certificates, over TLS 1.3",
     .description =
         "POST /join, POST /renew, GET /ca.crt, GET /crl.pem. Runs in the foreground; logs "
-        "NDJSON on stderr. The CA's key stays on this host. SIGTERM and SIGINT end it.",
+        "NDJSON on stderr. The CA's key stays on this host. SIGTERM and SIGINT end it; SIGHUP "
+        "opens its log file "
+        "anew after a rotation.",
     .options = options,
     .options_size = sizeof(serve_options),
     .run = serve,

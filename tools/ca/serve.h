@@ -20,6 +20,7 @@ typedef struct serve_self {
     const cx_run *run;
     const serve_options *option;
     cx_log log;
+    char *log_place; /* of its file, which a rotation may move; NULL: it goes to no file */
     ca_place place;
     struct event_base *loop;
     cx_pool *pool;

@@ -291,6 +291,16 @@ static void on_interrupt(evutil_socket_t fd, short what, void *data)
     agent_leave(agent, 0);
 }
 
+static void on_hangup(evutil_socket_t fd, short what, void *data)
+{
+    struct agent *agent = data;
+    cx_err err;
+
+    (void)fd, (void)what;
+    if (!cx_log_reopen(&agent->log, agent->log_place, &err))
+        cx_log_error(&agent->log, CX_ERROR, "log_not_reopened", &err);
+}
+
 static void on_deadline(evutil_socket_t fd, short what, void *data)
 {
     struct agent *agent = data;
@@ -359,8 +369,8 @@ static bool open_core(struct agent *agent, cx_err *err)
 
 static void agent_end(struct agent *agent)
 {
-    struct event *events[] = {agent->wake, agent->terminate, agent->interrupt, agent->retry,
-                              agent->deadline};
+    struct event *events[] = {agent->wake,   agent->terminate, agent->interrupt,
+                              agent->hangup, agent->retry,     agent->deadline};
 
     agent->ended = true;         /* what still comes back from the pool changes nothing */
     cx_pool_close(&agent->pool); /* joins: nobody writes any more */
@@ -387,12 +397,14 @@ static bool agent_start(struct agent *agent, cx_err *err)
     agent->deadline = evtimer_new(agent->loop, on_deadline, agent);
     agent->terminate = evsignal_new(agent->loop, SIGTERM, on_terminate, agent);
     agent->interrupt = evsignal_new(agent->loop, SIGINT, on_interrupt, agent);
+    agent->hangup = evsignal_new(agent->loop, SIGHUP, on_hangup, agent);
     if (!cx_pool_open(agent->loop, 1, JOBS_MAX, &agent->pool, err) ||
         !agent_net_open(agent, settings->bind, &agent->net, err) || !open_core(agent, err) ||
         !agent_control_open(agent, socket_path, &agent->control, err))
         return false;
     evsignal_add(agent->terminate, NULL);
     evsignal_add(agent->interrupt, NULL);
+    evsignal_add(agent->hangup, NULL);
     agent_input(agent, &(cx_gossip_event){.kind = CX_GOSSIP_ON_START});
     if (settings->join->count > 0)
         on_retry(-1, 0, agent);
@@ -405,8 +417,10 @@ static bool serve(cx_run *run, const struct agent_settings *settings, cx_level l
         .settings = settings,
         .log = {.program = run->program, .level = level, .fd = STDERR_FILENO},
     };
-    bool started = agent_start(&agent, err);
+    bool started;
 
+    agent.log_place = cx_log_place(&agent.log);
+    started = agent_start(&agent, err);
     if (started) {
         cx_log_write(&agent.log, CX_INFO, "started", "{s:s, s:s, s:b, s:s}", "node_id",
                      settings->node_id, "bind", settings->bind, "encrypted",
@@ -418,6 +432,7 @@ static bool serve(cx_run *run, const struct agent_settings *settings, cx_level l
         cx_log_write(&agent.log, CX_INFO, "ended", NULL);
     }
     agent_end(&agent);
+    cx_free(&agent.log_place);
     return started;
 }
 
@@ -491,7 +506,9 @@ const cx_command gossip_agent = {
     .summary = "run the member of this host in the foreground",
     .description =
         "SIGINT leaves the cluster gracefully and ends; SIGTERM ends at once, and the others see "
-        "the member as failed unless it is started again soon. The log is NDJSON on stderr.\n"
+        "the member as failed unless it is started again soon. SIGHUP opens its log file anew "
+        "after a "
+        "rotation. The log is NDJSON on stderr.\n"
         "An agent without a key ring trusts everything that reaches its port.",
     .options = options,
     .options_size = sizeof(struct agent_options),

@@ -84,11 +84,12 @@ CX_MUST_CHECK bool agent_resolve(struct agent *agent, const cx_list *names, uint
 struct agent {
     struct event_base *loop;
     cx_log log;
+    char *log_place; /* of its file, which a rotation may move; NULL: it goes to no file */
     cx_gossip *core;
     cx_pool *pool; /* one thread: files are saved in order */
     struct agent_net *net;
     struct agent_control *control;
-    struct event *wake, *terminate, *interrupt, *retry, *deadline;
+    struct event *wake, *terminate, *interrupt, *hangup, *retry, *deadline;
     const struct agent_settings *settings;
     uint16_t port; /* default for names without one */
     int64_t retry_ms, flush_until_ms;

@@ -391,6 +391,8 @@ static void on_reload(evutil_socket_t number, short what, void *arg)
 
     (void)number;
     (void)what;
+    if (!cx_log_reopen(&watch->log, watch->log_place, &err))
+        cx_log_error(&watch->log, CX_ERROR, "log_not_reopened", &err);
     if (!watch_policies_load(watch, &policies, &err)) {
         cx_log_error(&watch->log, CX_ERROR, "reload_failed", &err);
         return;
@@ -493,6 +495,7 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
         .silence_documents = json_array(),
         .superseded = json_array(),
     };
+    watch->log_place = cx_log_place(&watch->log);
     if (run->quiet)
         watch->log.level = CX_ERROR;
     for (size_t i = 0; i < option->policy.count; i++)
@@ -545,6 +548,7 @@ static void watch_close(watch_self *watch)
     cx_list_free(&watch->policy_files);
     cx_fd_close(&watch->lock_fd);
     cx_config_free(&watch->config);
+    cx_free(&watch->log_place);
 }
 
 /* ---- running */
@@ -631,7 +635,8 @@ const cx_command health_watch = {
         "watcher: "
         "of each alert one of them tells. State, silences and what is still to be sent are in "
         "data_dir/health.db and survive any end. Logs NDJSON on stderr. SIGHUP reads the policies "
-        "again. With --once the exit status is 1 when an alert fires.",
+        "again, and opens its log file anew after a rotation. With --once the exit status is 1 "
+        "when an alert fires.",
     .options = options,
     .options_size = sizeof(struct watch_options),
     .run = run_watch,

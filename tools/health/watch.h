@@ -60,7 +60,8 @@ struct watch_self {
     struct event_base *loop;
     cx_config *config;
     cx_log log;
-    int lock_fd; /* of data_dir/health.lock */
+    char *log_place; /* of its file, which a rotation may move; NULL: it goes to no file */
+    int lock_fd;     /* of data_dir/health.lock */
     int64_t started_wall_ms;
     cx_list policy_files; /* as given */
     const char *alerts_file;

@@ -28,7 +28,8 @@ typedef struct node_self {
     struct event_base *loop;
     cx_config *config;
     cx_log log;
-    int lock_fd; /* of data_dir/node.lock */
+    char *log_place; /* of its file, which a rotation may move; NULL: it goes to no file */
+    int lock_fd;     /* of data_dir/node.lock */
     char *data_dir;
     node_mode mode;
     bool stopping;

@@ -77,6 +77,6 @@ const cx_command node_run = {
     .description =
         "Logs NDJSON on stderr. SIGTERM and SIGINT end it: what is in flight is finished first, at "
         "most drain_timeout long; a second one ends it at once. SIGHUP reads the configuration "
-        "and the certificates again.",
+        "and the certificates again, and opens its log file anew after a rotation.",
     .run = run_node,
 };

@@ -404,6 +404,7 @@ bool node_self_open(const char *config_path, bool verbose, node_self *node, cx_e
 {
     *node = (node_self){.lock_fd = -1,
                         .log = {.program = "cx-node", .level = CX_INFO, .fd = STDERR_FILENO}};
+    node->log_place = cx_log_place(&node->log);
     node->started_ms = cx_now_ms();
     node->started_wall_ms = cx_wall_ms();
     node->latency.capacity = LATENCIES_MAX;
@@ -494,6 +495,8 @@ void node_self_reload(node_self *node)
     cx_err err;
 
     sd_notify(0, "RELOADING=1");
+    if (!cx_log_reopen(&node->log, node->log_place, &err))
+        cx_log_error(&node->log, CX_ERROR, "log_not_reopened", &err);
     if (!cx_config_load(node->config->path, false, &config, &err) ||
         !cx_level_parse(config->log_level, &level, &err)) {
         cx_log_error(&node->log, CX_ERROR, "config_bad", &err);
@@ -527,6 +530,7 @@ void node_self_close(node_self *node)
     node_gossip_close(&node->gossip);
     node_members_close(&node->members);
     node_storage_close(&node->storage);
+    cx_free(&node->log_place);
     node_outbox_close(&node->outbox);
     node_agents_close(&node->agents);
     node_hosting_close(&node->hosting);
