@@ -14,6 +14,8 @@ CX_BUILD=$(cd "$CX_ROOT" && realpath -m "${CX_BUILD:-build}")
 PATH=$CX_BUILD:$CX_ROOT/scripts:$PATH
 export CX_ROOT CX_BUILD PATH
 unset CX_CONFIG CX_NODE
+# A test that is not about watchers has none beside it.
+export CX_CLUSTER_WATCH=no
 
 # ---- time
 

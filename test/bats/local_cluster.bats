@@ -19,7 +19,7 @@ processes() {
 }
 
 up() {
-    local-cluster up --base "$CX_NETWORK" --nodes "$1"
+    local-cluster up --base "$CX_NETWORK" --nodes "$@"
 }
 
 on() {
@@ -92,6 +92,25 @@ s = socket.create_server(('$CX_NETWORK.13', 8080)); time.sleep(60)"
     run --separate-stderr local-cluster down --purge
     assert_success
     [[ ! -e $CX_CLUSTER_DIR ]]
+}
+
+@test "up: a watcher a node, with a dashboard; --no-watch leaves them out, also of a later up" {
+    unset CX_CLUSTER_WATCH
+    run --separate-stderr up 1
+    assert_success
+    assert_json '.nodes[0].watch | .state, .url' "running"$'\n'"http://$CX_NETWORK.11:9180/"
+    [[ $(curl -s "http://$CX_NETWORK.11:9180/") == *'dashboard.js'* ]]
+    local-cluster kill node-1
+    assert_equal "$(local-cluster status | jq -r '.nodes[0] | .gossip.state, .node.state, .watch.state' | xargs)" 'stopped stopped stopped'
+    local-cluster start node-1
+    local-cluster stop node-1 watch
+    assert_equal "$(local-cluster status | jq -r '.nodes[0] | .node.state, .watch.state' | xargs)" 'running stopped'
+    local-cluster down --purge
+
+    run --separate-stderr up 1 --no-watch
+    assert_json '.nodes[0].watch.state' stopped
+    run --separate-stderr up 1
+    assert_json '.changed, .nodes[0].watch.state' $'false\nstopped'
 }
 
 @test "a killed agent and a stopped one are failed for all others, nobody else is accused, and they come back" {
