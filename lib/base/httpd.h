@@ -57,6 +57,7 @@ size_t cx_httpd_connections(const cx_httpd *httpd);
 const char *cx_exchange_method(const cx_exchange *exchange); /* "GET", "POST", "PUT", "DELETE" */
 const char *cx_exchange_path(const cx_exchange *exchange);   /* decoded, without query */
 const char *cx_exchange_query(const cx_exchange *exchange, const char *name); /* NULL: absent */
+bool cx_exchange_wants_body(const cx_exchange *exchange); /* false: it is a HEAD */
 const char *cx_exchange_header(const cx_exchange *exchange, const char *name);
 cx_bytes cx_exchange_body(const cx_exchange *exchange);
 const char *cx_exchange_peer_address(const cx_exchange *exchange); /* "127.0.0.1:53214" */

@@ -25,6 +25,11 @@ const char *cx_exchange_query(const cx_exchange *exchange, const char *name)
     return cx_httpwire_query(&exchange->head, name);
 }
 
+bool cx_exchange_wants_body(const cx_exchange *exchange)
+{
+    return !exchange->is_head;
+}
+
 const char *cx_exchange_header(const cx_exchange *exchange, const char *name)
 {
     return cx_httpwire_header(&exchange->head, name);

@@ -317,3 +317,113 @@ setup() {
     assert_equal "$(curl -s -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' "http://$listen/nothing")" 404
     assert_equal "$(curl -s -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' -X POST "http://$listen/metrics")" 403
 }
+
+# ---- the dashboard; test/bats/dashboard.bats has a browser
+
+# status_of OPTION… PATH: of a request to $listen.
+status_of() {
+    curl -s -o "$BATS_TEST_TMPDIR/answer" -w '%{http_code}' "${@:1:$#-1}" "http://$listen${!#}"
+}
+
+@test "the dashboard's page, its files and its data are served, to names of ours only" {
+    write_policies
+    listen=$(free_loopback):$(free_port)
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch --listen "$listen" --allow-host ops.example.com
+    wait_until 10 alert_is disk firing
+    for path in / /dashboard.js /dashboard.css /icon.svg; do
+        assert_equal "$(status_of "$path")" 200
+    done
+    run curl -si "http://$listen/"
+    assert_line --partial "Content-Security-Policy: default-src 'none'; script-src 'self'"
+    refute_output --regexp '(src|href)="(https?:)?//'
+    assert_equal "$(status_of /../config.yaml)" 404
+    run curl -s "http://$listen/api/v1/history"
+    assert_json '[.history[] | .name + " " + .state] | last' 'disk firing'
+    validate_schema watch-history
+    run curl -s "http://$listen/api/v1/samples"
+    assert_json '.samples["node-1"][0][1:]' '[1,20,0]'
+    validate_schema watch-samples
+
+    for path in / /api/v1/state /api/v1/events; do
+        assert_equal "$(status_of -H 'Host: evil.example.com' "$path")" 403
+    done
+    assert_equal "$(status_of -H 'Host: evil.example.com' /metrics)" 200
+    assert_equal "$(status_of -H 'Host: ops.example.com:1' /api/v1/state)" 200
+}
+
+@test "events: the whole state at once and at each change, again after a reconnect; clients are bounded" {
+    write_policies
+    listen=$(free_loopback):$(free_port)
+    start_fake "$(all_say)"
+    start_watch --listen "$listen"
+    wait_until 10 curl -sf "http://$listen/healthz"
+    start_daemon events curl -sN -H 'Last-Event-ID: 999' "http://$listen/api/v1/events"
+    fires() { sed -n 's/^data: //p' "$BATS_TEST_TMPDIR/events.log" | jq -es 'any(.alerts[] | .name == "disk" and .state == "firing")'; }
+    wait_until 10 grep -q '^event: state' "$BATS_TEST_TMPDIR/events.log"
+    answers "$(all_say '.system.disk_percent = 95')"
+    wait_until 10 fires
+    validate_schema watch-state "$(sed -n 's/^data: //p' "$BATS_TEST_TMPDIR/events.log" | head -n 1)"
+
+    # A HEAD takes no place; what is beyond the last place is told so.
+    assert_equal "$(status_of --head /api/v1/events)" 200
+    start_daemon crowd /usr/bin/python3 -c '
+import signal, socket, sys
+host, port = sys.argv[1].rsplit(":", 1)
+crowd = [socket.create_connection((host, int(port))) for _ in range(31)]
+for each in crowd:
+    each.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    each.recv(4096)
+print("sitting", flush=True)
+signal.pause()' "$listen"
+    wait_until 10 grep -q sitting "$BATS_TEST_TMPDIR/crowd.log"
+    assert_equal "$(status_of /api/v1/events)" 503
+    stop_daemon crowd KILL
+    has_room() { [[ $(status_of --max-time 1 /api/v1/events) == 200 ]]; }
+    wait_until 10 has_room
+}
+
+@test "silences from the page: only from itself, by the token where one is needed, and bounded" {
+    write_policies
+    listen=$(free_loopback):$(free_port)
+    ask=(-H 'X-CX-Dashboard: 1' --json '{"name": "disk", "subject": "node-1", "for_seconds": 60}')
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch --listen "$listen"
+    wait_until 10 alert_is disk firing
+    assert_equal "$(status_of --json '{"name": "disk", "for_seconds": 60}' /api/v1/silence)" 403
+    assert_equal "$(status_of "${ask[@]}" -H 'Origin: http://evil.example.com' /api/v1/silence)" 403
+    assert_equal "$(status_of "${ask[@]}" -H 'Host: evil.example.com' /api/v1/silence)" 403
+    assert_equal "$(status_of /api/v1/silence)" 403
+    for wrong in '{"name": "disk"}' '{"name": "no name", "for_seconds": 60}' '{"name": "disk", "for_seconds": 0}' \
+        '{"name": "disk", "for_seconds": 60, "id": "x"}' '[]' '{'; do
+        assert_equal "$(status_of -H 'X-CX-Dashboard: 1' --json "$wrong" /api/v1/silence)" 400
+    done
+    run cx-health alerts
+    assert_json .silences '[]'
+
+    run curl -s "${ask[@]}" -H "Origin: http://$listen" "http://$listen/api/v1/silence"
+    assert_json '.changed, .owner' $'true\ndashboard@127.0.0.1'
+    validate_schema cx-health-silence
+    wait_until 10 alert_is disk silenced
+    # Its own it ends; a person's only when it is told to.
+    run curl -s -H 'X-CX-Dashboard: 1' --json "$(jq -c '{id}' <<<"$output")" "http://$listen/api/v1/unsilence"
+    assert_json .changed true
+    wait_until 10 alert_is disk firing
+    id=$(cx-health silence disk | jq -r .id)
+    assert_equal "$(status_of -H 'X-CX-Dashboard: 1' --json "{\"id\": \"$id\"}" /api/v1/unsilence)" 403
+    assert_equal "$(status_of -H 'X-CX-Dashboard: 1' --json "{\"id\": \"$id\", \"force\": true}" /api/v1/unsilence)" 200
+    stop_daemon watch
+
+    start_watch --listen "$listen" --token-file "$(secret_file token 0123456789abcdef0123)"
+    wait_until 10 curl -sf "http://$listen/healthz"
+    assert_equal "$(status_of "${ask[@]}" /api/v1/silence)" 401
+    assert_equal "$(status_of "${ask[@]}" -H 'Authorization: Bearer 0123456789abcdef0124' /api/v1/silence)" 401
+    assert_equal "$(status_of "${ask[@]}" -H 'Authorization: Bearer 0123456789abcdef0123' /api/v1/silence)" 200
+    assert_equal "$(curl -s "http://$listen/api/v1/state" | jq -r .silencing)" token
+    stop_daemon watch
+
+    start_watch --listen "0.0.0.0:${listen##*:}"
+    wait_until 10 curl -sf "http://$listen/healthz"
+    assert_equal "$(status_of "${ask[@]}" /api/v1/silence)" 403
+    assert_equal "$(curl -s "http://$listen/api/v1/state" | jq -r .silencing)" off
+}

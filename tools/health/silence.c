@@ -1,3 +1,5 @@
+#include "silence.h"
+
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +10,7 @@
 #include "base/time.h"
 #include "watch.h"
 
+const char health_page_owner[] = "dashboard";
 static const int64_t for_max_ms = INT64_C(90) * 86400 * 1000;
 
 struct silence_options {
@@ -52,22 +55,25 @@ static bool check_name(const char *name, const char *subject, cx_err *err)
     return subject == NULL || cx_check_id("subject", subject, err);
 }
 
-static json_t *new_silence(const struct silence_options *option, const char *name,
-                           const cx_mark *mark)
+bool health_silence_make(const health_silence_wish *wish, json_t **silence, cx_err *err)
 {
-    CX_AUTO(cx_free) char *owner = owner_name();
     int64_t wall_ms = cx_wall_ms();
     char id[CX_ULID_SIZE];
-    json_t *silence;
+    cx_mark mark;
 
+    if (wish->for_ms <= 0 || wish->for_ms > for_max_ms)
+        return cx_fail(err, CX_USAGE, "--for: more than 0 and at most 90d");
+    if (!check_name(wish->name, wish->subject, err) ||
+        !cx_mark_of(getppid() > 1 ? getppid() : getpid(), &mark, err))
+        return false;
     cx_ulid(wall_ms, id);
-    silence =
-        json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I}", "id", id, "name", name, "subject",
-                  cx_json_text(option->subject), "reason", cx_json_text(option->reason), "owner",
-                  cx_json_text(owner), "starts_at", cx_json_time(wall_ms), "ends_at",
-                  cx_json_time(wall_ms + option->for_ms), "updated_ms", (json_int_t)wall_ms);
-    cx_mark_put(silence, mark);
-    return silence;
+    *silence =
+        json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I}", "id", id, "name", wish->name,
+                  "subject", cx_json_text(wish->subject), "reason", cx_json_text(wish->reason),
+                  "owner", cx_json_text(wish->owner), "starts_at", cx_json_time(wall_ms), "ends_at",
+                  cx_json_time(wall_ms + wish->for_ms), "updated_ms", (json_int_t)wall_ms);
+    cx_mark_put(*silence, &mark);
+    return true;
 }
 
 static bool emit(cx_run *run, const json_t *silence, bool changed, cx_err *err)
@@ -86,15 +92,16 @@ static bool silence(cx_run *run, const void *parsed, cx_err *err)
     CX_AUTO(cx_config_free) cx_config *config = NULL;
     CX_AUTO(health_store_close) health_store *store = NULL;
     CX_AUTO(cx_json_free) json_t *made = NULL;
-    cx_mark mark;
+    CX_AUTO(cx_free) char *owner = owner_name();
+    health_silence_wish wish = {.name = run->args[0],
+                                .subject = option->subject,
+                                .reason = option->reason,
+                                .owner = owner,
+                                .for_ms = option->for_ms};
 
-    if (option->for_ms <= 0 || option->for_ms > for_max_ms)
-        return cx_fail(err, CX_USAGE, "--for: more than 0 and at most 90d");
     if (!cx_config_load(run->config_path, run->config_is_default, &config, err) ||
-        !check_name(run->args[0], option->subject, err) ||
-        !cx_mark_of(getppid() > 1 ? getppid() : getpid(), &mark, err))
+        !health_silence_make(&wish, &made, err))
         return false;
-    made = new_silence(option, run->args[0], &mark);
     if (run->dry_run)
         return emit(run, made, false, err);
     return health_store_open(config->data_dir, false, &store, err) &&
@@ -120,16 +127,41 @@ const cx_command health_silence = {
 
 /* ---- unsilence */
 
-static bool may_end(const json_t *found, bool force, cx_err *err)
+/* A person's name is theirs alone; "dashboard" stands for who uses any. */
+static bool is_owner(const char *self, const char *owner)
 {
-    CX_AUTO(cx_free) char *self = owner_name();
-    const char *owner = cx_json_text_or_empty(found, "owner");
+    size_t size = strlen(self);
 
-    if (force || strcmp(owner, self) == 0)
-        return true;
-    cx_fail(err, CX_PERMISSION, "the silence is %.64s's: %.128s", owner,
-            cx_json_text_or_empty(found, "reason"));
-    return cx_hint(err, "--force ends it all the same");
+    return strcmp(owner, self) == 0 || (strcmp(self, health_page_owner) == 0 &&
+                                        strncmp(owner, self, size) == 0 && owner[size] == '@');
+}
+
+bool health_silence_ended(health_store *store, const char *id, const char *owner, json_t **silence,
+                          bool *over, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *found = NULL;
+    int64_t wall_ms = cx_wall_ms(), ends_ms = 0;
+
+    if (!health_store_silence(store, id, &found, err))
+        return false;
+    if (found == NULL) {
+        cx_fail(err, CX_NOT_FOUND, "there is no silence %.64s", id);
+        return cx_hint(err, "cx-health alerts lists them");
+    }
+    if (!cx_time_parse(cx_json_text_or_empty(found, "ends_at"), &ends_ms, err))
+        return false;
+    *over = ends_ms <= wall_ms;
+    if (!*over) {
+        if (owner != NULL && !is_owner(owner, cx_json_text_or_empty(found, "owner"))) {
+            cx_fail(err, CX_PERMISSION, "the silence is %.64s's: %.128s",
+                    cx_json_text_or_empty(found, "owner"), cx_json_text_or_empty(found, "reason"));
+            return cx_hint(err, "--force ends it all the same");
+        }
+        json_object_set_new(found, "ends_at", cx_json_time(wall_ms));
+        json_object_set_new(found, "updated_ms", json_integer((json_int_t)wall_ms));
+    }
+    *silence = CX_TAKE(found);
+    return true;
 }
 
 static bool unsilence(cx_run *run, const void *parsed, cx_err *err)
@@ -137,28 +169,17 @@ static bool unsilence(cx_run *run, const void *parsed, cx_err *err)
     const struct unsilence_options *option = parsed;
     CX_AUTO(cx_config_free) cx_config *config = NULL;
     CX_AUTO(health_store_close) health_store *store = NULL;
-    CX_AUTO(cx_json_free) json_t *found = NULL;
-    int64_t wall_ms = cx_wall_ms(), ends_ms = 0;
+    CX_AUTO(cx_json_free) json_t *ended = NULL;
+    CX_AUTO(cx_free) char *owner = option->force ? NULL : owner_name();
+    bool over = false;
 
     if (!cx_config_load(run->config_path, run->config_is_default, &config, err) ||
         !health_store_open(config->data_dir, run->dry_run, &store, err) ||
-        !health_store_silence(store, run->args[0], &found, err))
+        !health_silence_ended(store, run->args[0], owner, &ended, &over, err))
         return false;
-    if (found == NULL) {
-        cx_fail(err, CX_NOT_FOUND, "there is no silence %.64s", run->args[0]);
-        return cx_hint(err, "cx-health alerts lists them");
-    }
-    if (!cx_time_parse(cx_json_text_or_empty(found, "ends_at"), &ends_ms, err))
-        return false;
-    if (ends_ms <= wall_ms)
-        return emit(run, found, false, err);
-    if (!may_end(found, option->force, err))
-        return false;
-    json_object_set_new(found, "ends_at", cx_json_time(wall_ms));
-    json_object_set_new(found, "updated_ms", json_integer((json_int_t)wall_ms));
-    if (run->dry_run)
-        return emit(run, found, false, err);
-    return health_store_put_silence(store, found, NULL, err) && emit(run, found, true, err);
+    if (over || run->dry_run)
+        return emit(run, ended, false, err);
+    return health_store_put_silence(store, ended, NULL, err) && emit(run, ended, true, err);
 }
 
 const cx_command health_unsilence = {

@@ -21,7 +21,8 @@ enum {
 
 struct watch_options {
     cx_list policy;
-    const char *alerts, *listen, *peer_listen;
+    cx_list allow_host;
+    const char *alerts, *listen, *token_file, *peer_listen;
     bool once;
 };
 
@@ -32,7 +33,13 @@ static const cx_option options[] = {
     {"alerts", CX_TEXT(struct watch_options, alerts), "FILE", NULL,
      "alerts from this file instead of policies/alerts.yaml"},
     {"listen", CX_TEXT(struct watch_options, listen), "HOST:PORT", NULL,
-     "serve /metrics and /api/v1/state there (plain HTTP, for reading)"},
+     "serve the dashboard, /metrics and /api/v1/state there (plain HTTP)"},
+    {"token-file", CX_TEXT(struct watch_options, token_file), "FILE", NULL,
+     "the dashboard silences only for who knows the token in this file (mode 0600, at least 16 "
+     "bytes); without one: everybody on this host when --listen is loopback, else nobody"},
+    {"allow-host", CX_LIST(struct watch_options, allow_host), "NAME", NULL,
+     "a name by which browsers may call the dashboard, besides addresses, localhost, this host's "
+     "name and that of --listen; may be given more than once"},
     {"peer-listen", CX_TEXT(struct watch_options, peer_listen), "HOST:PORT", NULL,
      "where other watchers reach this one (mutual TLS); default: a free port beside the node API"},
     {"once", CX_FLAG(struct watch_options, once), NULL, NULL,
@@ -129,6 +136,8 @@ static void save_done(void *data)
     watch_self *watch = job->watch;
 
     watch->saving = false;
+    watch->save_failures = job->failed ? watch->save_failures + 1 : 0;
+    watch->save_error = job->err;
     if (job->failed) {
         cx_log_error(&watch->log, CX_ERROR, "save_failed", &job->err);
         put_back(&watch->unsaved_changes, &job->changes);
@@ -205,6 +214,7 @@ void watch_turn(watch_self *watch)
     json_array_foreach (notices, at, notice)
         watch_address(watch, notice, watch->unsaved_notices);
     save(watch);
+    watch_events_news(watch);
 }
 
 /* ---- silences */
@@ -261,7 +271,7 @@ static void silence_done(void *data)
     cx_free(&job);
 }
 
-static void look_at_silences(watch_self *watch)
+void watch_look_at_silences(watch_self *watch)
 {
     struct silence_job *job = cx_alloc(1, sizeof *job);
 
@@ -277,7 +287,7 @@ static void on_silences(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
-    look_at_silences(watch);
+    watch_look_at_silences(watch);
 }
 
 struct keep_job {
@@ -312,7 +322,7 @@ static void keep_done(void *data)
     if (job->failed)
         cx_log_error(&watch->log, CX_ERROR, "silences_failed", &job->err);
     if (job->changed)
-        look_at_silences(watch);
+        watch_look_at_silences(watch);
     if (job->superseded != NULL) {
         watch->peers_known = true;
         watch_lanes_wake(watch);
@@ -508,20 +518,26 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
         return cx_fail(err, CX_INTERNAL, "no event loop");
     watch->save_timer = evtimer_new(watch->loop, on_save, watch);
     watch->silence_timer = evtimer_new(watch->loop, on_silences, watch);
-    return open_pools(watch, err) && watch_serve_open(watch, option->listen, err) &&
-           watch_peers_open(watch, option->peer_listen, err);
+    watch->board = health_board_open();
+    return open_pools(watch, err) &&
+           watch_serve_open(watch,
+                            &(watch_serve_options){.address = option->listen,
+                                                   .token_file = option->token_file,
+                                                   .names = &option->allow_host},
+                            err) &&
+           watch_peers_open(watch, option->peer_listen, err) && watch_gossip_open(watch, err);
 }
 
 static void watch_close(watch_self *watch)
 {
     watch->stopping = true;
     watch_serve_close(watch);
+    watch_gossip_close(watch);
     watch_peers_close(watch);
     /* Couriers end first: what they have sent is marked and saved. */
     cx_pool_close(&watch->couriers);
     cx_pool_close(&watch->askers);
     cx_pool_close(&watch->storage);
-    watch_gossip_close(watch); /* an asker may have connected until now */
     if (watch->loop != NULL) {
         watch_lanes_close(watch);
         watch_rounds_close(watch);
@@ -530,6 +546,7 @@ static void watch_close(watch_self *watch)
         event_base_free(watch->loop);
     }
     health_store_close(&watch->store);
+    health_board_close(&watch->board);
     cx_alerts_close(&watch->alerts);
     cx_free(&watch->silences);
     cx_json_free(&watch->silence_documents);
@@ -564,11 +581,10 @@ static bool run_loop(watch_self *watch, cx_err *err)
 
     for (size_t i = 0; i < CX_COUNT(events); i++)
         event_add(events[i], NULL);
-    look_at_silences(watch);
+    watch_look_at_silences(watch);
     watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
     watch_lanes_open(watch);
     watch_rounds_open(watch);
-    watch_gossip_open(watch);
     cx_log_write(&watch->log, CX_INFO, "ready", "{s:s, s:s, s:I, s:I, s:s}", "node_id",
                  watch->config->node_id, "cluster", watch->config->cluster, "rules",
                  (json_int_t)watch->now.rules.count, "alerts", (json_int_t)watch->alerts->count,
@@ -636,7 +652,9 @@ const cx_command health_watch = {
         "of each alert one of them tells. State, silences and what is still to be sent are in "
         "data_dir/health.db and survive any end. Logs NDJSON on stderr. SIGHUP reads the policies "
         "again, and opens its log file anew after a rotation. With --once the exit status is 1 "
-        "when an alert fires.",
+        "when an alert fires. --listen serves a dashboard: on a loopback address everybody on this "
+        "host may silence alerts there, agents too; with --token-file only who knows the token; on "
+        "any other address without one nobody.",
     .options = options,
     .options_size = sizeof(struct watch_options),
     .run = run_watch,

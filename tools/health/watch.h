@@ -12,6 +12,7 @@
 #include "api/client.h"
 #include "base/log.h"
 #include "base/pool.h"
+#include "board.h"
 #include "collect.h"
 #include "health/alert.h"
 #include "store.h"
@@ -80,6 +81,8 @@ struct watch_self {
     json_t *silence_documents;
     json_t *cluster;      /* the membership as last seen; NULL before */
     cx_api_nodes members; /* those with a node API, as last seen */
+    int64_t cluster_ms;   /* monotonic: when it was asked for, so that an older one is not taken */
+    health_board *board;
     cx_list subjects, watchers;
     cx_api_nodes watcher_nodes; /* those of the watchers that tell where they listen */
 
@@ -88,11 +91,16 @@ struct watch_self {
     json_t *unsaved_changes, *unsaved_notices;
     json_t *superseded; /* keys of alerts that another watcher told while ours waited */
     bool saving, save_again, silences_known, peers_known;
+    size_t save_failures; /* in a row */
+    cx_err save_error;    /* of the last of them */
     struct event *save_timer, *silence_timer;
 
     struct watch_peers *peers;   /* NULL: it watches alone */
     struct watch_gossip *gossip; /* NULL: nobody is told of it */
     struct cx_httpd *httpd;      /* NULL: nobody listens */
+    struct watch_page *page;     /* NULL with it, as the next one */
+    struct watch_events *events;
+    size_t asked; /* jobs of the page that the storage thread has */
 
     bool once, stopping;
 };
@@ -105,6 +113,8 @@ void watch_turn(watch_self *watch);
 void watch_peers_are_known(watch_self *watch);
 /* Silences of others are kept, as far as they are news. */
 void watch_keep_silences(watch_self *watch, const json_t *silences);
+/* They are read again. */
+void watch_look_at_silences(watch_self *watch);
 /* A job of a round or courier ended. */
 void watch_job_ended(watch_self *watch);
 void watch_set_timer(struct event *timer, int64_t after_ms);
@@ -123,6 +133,8 @@ void watch_rounds_close(watch_self *watch);
 void watch_round_start(watch_round *round);
 /* The members have changed: they are looked at now. */
 void watch_rounds_now(watch_self *watch);
+/* The membership as it was asked for then (monotonic); false: a later one is known. */
+bool watch_take_membership(watch_self *watch, const json_t *cluster, int64_t asked_ms);
 
 /* ---- watch_send.c */
 
@@ -135,10 +147,45 @@ void watch_lanes_wake(watch_self *watch);
 
 /* ---- watch_serve.c: --listen */
 
-CX_MUST_CHECK bool watch_serve_open(watch_self *watch, const char *address, cx_err *err);
+typedef struct watch_serve_options {
+    const char *address;    /* NULL: nobody listens */
+    const char *token_file; /* NULL: none */
+    const cx_list *names;   /* by which a page may call us, besides addresses */
+} watch_serve_options;
+
+CX_MUST_CHECK bool watch_serve_open(watch_self *watch, const watch_serve_options *options,
+                                    cx_err *err);
 void watch_serve_close(watch_self *watch);
 /* All that the watcher knows, as GET /api/v1/state answers it; new reference. */
 json_t *watch_state(const watch_self *watch);
+
+/* ---- watch_page.c: its files, and who may do what */
+
+struct cx_exchange;
+CX_MUST_CHECK bool watch_page_open(watch_self *watch, const watch_serve_options *options,
+                                   cx_err *err);
+void watch_page_close(watch_self *watch);
+CX_MUST_CHECK bool watch_page_may_look(const watch_self *watch, const struct cx_exchange *exchange,
+                                       cx_err *err);
+CX_MUST_CHECK bool watch_page_may_change(const watch_self *watch,
+                                         const struct cx_exchange *exchange, cx_err *err);
+const char *watch_page_silencing(const watch_self *watch); /* as health_guard_word */
+void watch_page_protect(struct cx_exchange *exchange);     /* adds the headers */
+/* False: it is none of the page's files. */
+bool watch_page_answer(const watch_self *watch, struct cx_exchange *exchange);
+
+/* ---- watch_events.c */
+
+void watch_events_open(watch_self *watch);
+void watch_events_close(watch_self *watch); /* after the server */
+void watch_events_answer(watch_self *watch, struct cx_exchange *exchange);
+void watch_events_news(watch_self *watch); /* something has changed */
+
+/* ---- watch_change.c */
+
+void watch_history_answer(watch_self *watch, struct cx_exchange *exchange);
+void watch_silence_answer(watch_self *watch, struct cx_exchange *exchange);
+void watch_unsilence_answer(watch_self *watch, struct cx_exchange *exchange);
 
 /* ---- watch_peers.c */
 
@@ -155,5 +202,5 @@ void watch_peers_tell_silences(watch_self *watch);
 
 /* ---- watch_gossip.c */
 
-void watch_gossip_open(watch_self *watch);
+CX_MUST_CHECK bool watch_gossip_open(watch_self *watch, cx_err *err);
 void watch_gossip_close(watch_self *watch);

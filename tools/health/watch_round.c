@@ -124,11 +124,13 @@ struct seen_node {
     int64_t down_since_ms;
     double max_agents;
     json_t *checks;
+    json_t *node, *agents; /* what it said; NULL: nothing */
 };
 
 struct round_job {
     watch_round *round;
     const cx_config *config;
+    int64_t asked_ms;   /* monotonic */
     cx_api_nodes nodes; /* the members as last seen, for when nobody tells them */
     json_t *cluster;
     struct seen_node *seen;
@@ -164,6 +166,8 @@ static void see_node(struct round_job *job, health_session *session, const healt
 
     seen->node_id = cx_strdup(asked->node_id[0] != '\0' ? asked->node_id : node.node_id);
     seen->checks = json_array();
+    seen->node = json_incref((json_t *)node.node);
+    seen->agents = json_incref((json_t *)node.agents);
     node.node_id = seen->node_id;
     health_check_one(session, &node, job->round->parts, cx_wall_ms(), seen->checks);
     seen->max_agents =
@@ -225,6 +229,8 @@ static void job_free(struct round_job *job)
         cx_free(&job->seen[i].node_id);
         cx_free(&job->seen[i].why);
         cx_json_free(&job->seen[i].checks);
+        cx_json_free(&job->seen[i].node);
+        cx_json_free(&job->seen[i].agents);
     }
     cx_free(&job->seen);
     cx_api_nodes_free(&job->nodes);
@@ -235,11 +241,14 @@ static void job_free(struct round_job *job)
 
 /* ---- what was seen, in the loop */
 
-static void take_membership(watch_self *watch, const json_t *cluster)
+bool watch_take_membership(watch_self *watch, const json_t *cluster, int64_t asked_ms)
 {
     size_t at;
     json_t *member;
 
+    if (asked_ms < watch->cluster_ms)
+        return false;
+    watch->cluster_ms = asked_ms;
     cx_json_free(&watch->cluster);
     watch->cluster = json_incref((json_t *)cluster);
     cx_api_nodes_free(&watch->members);
@@ -260,7 +269,9 @@ static void take_membership(watch_self *watch, const json_t *cluster)
         cx_list_add(&watch->watchers, node_id);
         cx_api_nodes_add(&watch->watcher_nodes, node_id, listens, status);
     }
+    health_board_keep(watch->board, &watch->subjects);
     watch_peers_ask(watch);
+    return true;
 }
 
 static void log_changes(const watch_self *watch, size_t from)
@@ -287,6 +298,8 @@ static void look(watch_self *watch, watch_round *round, struct round_job *job)
     for (size_t i = 0; job->seen != NULL && i < job->nodes.count; i++) {
         const struct seen_node *seen = &job->seen[i];
 
+        health_board_see(watch->board, seen->node_id, seen->node, wall_ms);
+        health_board_see_agents(watch->board, seen->node_id, seen->agents);
         if (seen->looked && round->parts.node)
             cx_alerts_look_at_node(watch->alerts, &watch->now.rules, seen->node_id, seen->down,
                                    seen->down_since_ms, seen->why, wall_ms, watch->unsaved_changes);
@@ -320,7 +333,7 @@ static void round_done(void *data)
         cx_json_free(&round->checks); /* what was is not what is */
     } else {
         if (job->cluster != NULL)
-            take_membership(watch, job->cluster);
+            watch_take_membership(watch, job->cluster, job->asked_ms);
         look(watch, round, job);
     }
     job_free(job);
@@ -341,6 +354,7 @@ void watch_round_start(watch_round *round)
     job = cx_alloc(1, sizeof *job);
     job->round = round;
     job->config = watch->config;
+    job->asked_ms = cx_now_ms();
     for (size_t i = 0; i < watch->members.count; i++) {
         const cx_api_node *node = &watch->members.items[i];
 

@@ -1,4 +1,4 @@
-/* --listen: what the watcher knows, for Prometheus and for a dashboard. Plain HTTP, reading only. */
+/* --listen: what the watcher knows, for Prometheus and for its dashboard; and silences, from there. */
 #include <string.h>
 
 #include "base/httpd.h"
@@ -59,7 +59,8 @@ static json_t *silences_json(const watch_self *watch)
     return silences;
 }
 
-/* Why rounds could not look at all: then nobody knows how things are. */
+/* Why rounds could not look at all: then nobody knows how things are. Or why nothing can be saved:
+ * then a restart would forget. */
 static json_t *errors_json(const watch_self *watch)
 {
     json_t *errors = json_array();
@@ -67,6 +68,8 @@ static json_t *errors_json(const watch_self *watch)
     for (size_t i = 0; i < watch->round_count; i++)
         if (watch->rounds[i].error.code != CX_OK)
             json_array_append_new(errors, cx_json_text(watch->rounds[i].error.message));
+    if (watch->save_failures > 0)
+        json_array_append_new(errors, cx_json_text(watch->save_error.message));
     return errors;
 }
 
@@ -79,13 +82,14 @@ json_t *watch_state(const watch_self *watch)
     json_t *members = json_object_get(watch->cluster, "members");
 
     return json_pack(
-        "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster",
+        "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "cluster",
         watch->config->cluster, "watcher", watch->config->node_id, "started_at",
         cx_json_time(watch->started_wall_ms), "time", cx_json_time(cx_wall_ms()), "status",
         cx_health_word(blind && health < CX_HEALTH_UNKNOWN ? CX_HEALTH_UNKNOWN : health), "members",
         members != NULL ? json_incref(members) : json_array(), "alerts", alerts_json(watch),
         "checks", checks, "silences", silences_json(watch), "watchers",
-        cx_json_texts(&watch->watchers), "actions", actions_json(watch), "errors", errors);
+        cx_json_texts(&watch->watchers), "actions", actions_json(watch), "errors", errors, "nodes",
+        health_board_nodes(watch->board), "silencing", watch_page_silencing(watch));
 }
 
 static void add_alert_metrics(const watch_self *watch, cx_buffer *text)
@@ -94,6 +98,11 @@ static void add_alert_metrics(const watch_self *watch, cx_buffer *text)
 
     for (size_t i = 0; i < watch->round_count; i++)
         failed += watch->rounds[i].error.code != CX_OK;
+    cx_buffer_addf(
+        text,
+        "# HELP cx_watch_save_failures Failures in a row to save what must not be forgotten\n"
+        "# TYPE cx_watch_save_failures gauge\ncx_watch_save_failures %zu\n",
+        watch->save_failures);
     cx_buffer_addf(text,
                    "# HELP cx_watch_rounds_failed Rounds of checks that could not look at all\n"
                    "# TYPE cx_watch_rounds_failed gauge\ncx_watch_rounds_failed %zu\n",
@@ -126,7 +135,7 @@ static void add_alert_metrics(const watch_self *watch, cx_buffer *text)
                        watch->lanes[i].waiting_failures);
 }
 
-static void answer_metrics(const watch_self *watch, cx_exchange *exchange)
+static void answer_metrics(watch_self *watch, cx_exchange *exchange)
 {
     CX_AUTO(cx_buffer_free) cx_buffer text = {0};
     CX_AUTO(cx_json_free) json_t *checks = checks_json(watch);
@@ -137,14 +146,22 @@ static void answer_metrics(const watch_self *watch, cx_exchange *exchange)
                        cx_buffer_bytes(&text));
 }
 
-static void answer_state(const watch_self *watch, cx_exchange *exchange)
+static void answer_state(watch_self *watch, cx_exchange *exchange)
 {
     CX_AUTO(cx_json_free) json_t *state = watch_state(watch);
 
     cx_exchange_answer_json(exchange, 200, state);
 }
 
-static void answer_ready(const watch_self *watch, cx_exchange *exchange)
+static void answer_samples(watch_self *watch, cx_exchange *exchange)
+{
+    CX_AUTO(cx_json_free)
+    json_t *samples = json_pack("{s:o}", "samples", health_board_samples(watch->board));
+
+    cx_exchange_answer_json(exchange, 200, samples);
+}
+
+static void answer_ready(watch_self *watch, cx_exchange *exchange)
 {
     static const char text[] = "ok\n";
 
@@ -155,39 +172,61 @@ static void answer_ready(const watch_self *watch, cx_exchange *exchange)
 /* ---- the server */
 
 static const struct route {
-    const char *path;
-    void (*answer)(const watch_self *watch, cx_exchange *exchange);
+    const char *method, *path;
+    bool by_any_name; /* for programs, which call us as they like; browsers need a name of ours */
+    void (*answer)(watch_self *watch, cx_exchange *exchange);
 } routes[] = {
-    {"/metrics", answer_metrics},
-    {"/api/v1/state", answer_state},
-    {"/healthz", answer_ready},
+    {"GET", "/metrics", true, answer_metrics},
+    {"GET", "/healthz", true, answer_ready},
+    {"GET", "/api/v1/state", false, answer_state},
+    {"GET", "/api/v1/events", false, watch_events_answer},
+    {"GET", "/api/v1/samples", false, answer_samples},
+    {"GET", "/api/v1/history", false, watch_history_answer},
+    {"POST", "/api/v1/silence", false, watch_silence_answer},
+    {"POST", "/api/v1/unsilence", false, watch_unsilence_answer},
 };
+
+static bool answer(watch_self *watch, cx_exchange *exchange, cx_err *err)
+{
+    const char *path = cx_exchange_path(exchange);
+    const char *method = cx_exchange_method(exchange);
+    const struct route *route = NULL;
+
+    for (size_t i = 0; i < CX_COUNT(routes); i++)
+        if (strcmp(routes[i].path, path) == 0)
+            route = &routes[i];
+    if ((route == NULL || !route->by_any_name) && !watch_page_may_look(watch, exchange, err))
+        return false;
+    if (strcmp(method, route != NULL ? route->method : "GET") != 0)
+        return cx_fail(err, CX_PERMISSION, "%.64s: not for %s", path, method);
+    if (route != NULL) {
+        route->answer(watch, exchange);
+        return true;
+    }
+    return watch_page_answer(watch, exchange) ||
+           cx_fail(err, CX_NOT_FOUND, "%.64s: not here", path);
+}
 
 static void on_request(cx_exchange *exchange, void *arg)
 {
-    const char *path = cx_exchange_path(exchange);
     cx_err err;
 
-    if (strcmp(cx_exchange_method(exchange), "GET") != 0) {
-        cx_fail(&err, CX_PERMISSION, "%s: this is for reading", path);
+    watch_page_protect(exchange);
+    if (!answer(arg, exchange, &err))
         cx_exchange_answer_error(exchange, &err);
-        return;
-    }
-    for (size_t i = 0; i < CX_COUNT(routes); i++)
-        if (strcmp(routes[i].path, path) == 0) {
-            routes[i].answer(arg, exchange);
-            return;
-        }
-    cx_fail(&err, CX_NOT_FOUND, "%.64s: not here", path);
-    cx_exchange_answer_error(exchange, &err);
 }
 
-bool watch_serve_open(watch_self *watch, const char *address, cx_err *err)
+bool watch_serve_open(watch_self *watch, const watch_serve_options *options, cx_err *err)
 {
-    if (address == NULL)
-        return true;
-    return cx_httpd_open(watch->loop,
-                         &(cx_httpd_options){.address = address,
+    if (options->address == NULL) {
+        if (options->token_file == NULL && options->names->count == 0)
+            return true;
+        return cx_fail(err, CX_USAGE, "--token-file and --allow-host are for --listen");
+    }
+    watch_events_open(watch);
+    return watch_page_open(watch, options, err) &&
+           cx_httpd_open(watch->loop,
+                         &(cx_httpd_options){.address = options->address,
                                              .body_max = BODY_MAX,
                                              .connections_max = CONNECTIONS_MAX,
                                              .handler = on_request,
@@ -198,4 +237,6 @@ bool watch_serve_open(watch_self *watch, const char *address, cx_err *err)
 void watch_serve_close(watch_self *watch)
 {
     cx_httpd_close(&watch->httpd);
+    watch_events_close(watch);
+    watch_page_close(watch);
 }
