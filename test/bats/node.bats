@@ -458,6 +458,36 @@ END
     assert_json .error.code unavailable
 }
 
+@test "check: the databases of a node that runs, that is dead, and of one whose disk has flipped bits" {
+    start_node 1
+    export CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml
+    deploy echo
+    send_message '{"receiver":"echo","message_id":"m"}' 5s >"$BATS_TEST_TMPDIR/sent"
+    run --separate-stderr cx-node check
+    assert_success
+    validate_schema cx-node-check
+    assert_json '[.ok, .messages.accepted_total, .messages.done, .messages.lost]' '[true,1,1,0]'
+
+    # What it accepted last is only in the write-ahead log, and counts.
+    stop_daemon node-1 KILL
+    run --separate-stderr cx-node check
+    assert_success
+    assert_json '[.messages.accepted_total, .messages.done]' '[1,1]'
+
+    start_node 1
+    stop_daemon node-1 TERM
+    dd if=/dev/urandom of="$BATS_TEST_TMPDIR/node-1/data/queues.db" bs=1 seek=4100 count=3000 conv=notrunc 2>/dev/null
+    run --separate-stderr cx-node check
+    assert_failure 1
+    validate_schema cx-node-check
+    assert_json '[.ok, .messages, [.databases[] | select(.whole | not) | .name]]' '[false,null,["queues.db"]]'
+    head -c 5000 /dev/zero >"$BATS_TEST_TMPDIR/node-1/data/registry.db"
+    rm "$BATS_TEST_TMPDIR/node-1/data/leases.db"
+    run --separate-stderr cx-node check
+    assert_failure 1
+    assert_json '[.databases[].whole]' '[false,false,false]'
+}
+
 @test "status and checkpoint are clients of the API" {
     start_node 1
     export CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml

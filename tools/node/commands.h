@@ -8,3 +8,4 @@ extern const cx_command node_status;
 extern const cx_command node_checkpoint;
 extern const cx_command node_compact;
 extern const cx_command node_schema;
+extern const cx_command node_check;

@@ -2,7 +2,7 @@
 #include "commands.h"
 
 static const cx_command *const commands[] = {
-    &node_run, &node_status, &node_checkpoint, &node_compact, &node_schema, NULL,
+    &node_run, &node_status, &node_checkpoint, &node_compact, &node_schema, &node_check, NULL,
 };
 
 int main(int argc, char **argv)

@@ -282,6 +282,88 @@ bool node_storage_schema(const char *data_dir, json_t **document, cx_err *err)
     return true;
 }
 
+/* Whole: SQLite reads all of it, and every page is what the others say that it is. */
+static bool check_whole(cx_db *db, const char *path, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    const char *answer;
+    bool row = false;
+
+    if (!cx_db_prepare(db, "PRAGMA quick_check(1)", &statement, err) ||
+        !cx_step(statement, &row, err))
+        return false;
+    answer = row ? cx_column_text(statement, 0) : NULL;
+    return (answer != NULL && strcmp(answer, "ok") == 0) ||
+           cx_fail(err, CX_CORRUPT, "database %s: %s", path, answer != NULL ? answer : "?");
+}
+
+/* How many messages there are by state, and what was counted of them. */
+static bool count_messages(cx_db *db, json_t *counts, cx_err *err)
+{
+    static const struct {
+        const char *name, *sql;
+    } rows[] = {
+        {"queued", "SELECT count(*) FROM message WHERE state = 'queued'"},
+        {"in_flight", "SELECT count(*) FROM message WHERE state = 'in_flight'"},
+        {"done", "SELECT count(*) FROM message WHERE state = 'done'"},
+        {"failed", "SELECT count(*) FROM message WHERE state = 'failed'"},
+        {"accepted_total", "SELECT value FROM counter WHERE name = 'accepted'"},
+        {"purged_total", "SELECT value FROM counter WHERE name = 'purged'"},
+    };
+    json_int_t kept = 0, value = 0;
+
+    for (size_t i = 0; i < CX_COUNT(rows); i++) {
+        CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+        bool row = false;
+
+        if (!cx_db_prepare(db, rows[i].sql, &statement, err) || !cx_step(statement, &row, err))
+            return false;
+        value = row ? (json_int_t)cx_column_int(statement, 0) : 0;
+        kept += i < 4 ? value : 0;
+        json_object_set_new(counts, rows[i].name, json_integer(value));
+    }
+    /* What was accepted is kept or was purged; whatever is neither is lost. */
+    value = json_integer_value(json_object_get(counts, "accepted_total")) -
+            json_integer_value(json_object_get(counts, "purged_total")) - kept;
+    json_object_set_new(counts, "lost", json_integer(value));
+    return true;
+}
+
+bool node_storage_check(const char *data_dir, json_t **document, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *list = json_array();
+    CX_AUTO(cx_json_free) json_t *counts = NULL;
+    bool ok = true;
+
+    if (!cx_exists(data_dir))
+        return cx_fail(err, CX_NOT_FOUND, "%s is not there", data_dir);
+    for (size_t i = 0; i < NODE_DATABASES; i++) {
+        CX_AUTO(cx_free) char *path = cx_path_join(data_dir, databases[i].file);
+        CX_AUTO(cx_db_close) cx_db *db = NULL;
+        cx_err problem = {0};
+        bool whole =
+            cx_db_open(path, databases[i].migrations, databases[i].count, true, &db, &problem) &&
+            check_whole(db, path, &problem);
+
+        if (!whole && problem.code != CX_CORRUPT && problem.code != CX_NOT_FOUND) {
+            *err = problem; /* busy, no permission: that says nothing about the database */
+            return false;
+        }
+        if (whole && i == NODE_QUEUES_DB) {
+            counts = json_object();
+            if (!count_messages(db, counts, err))
+                return false;
+        }
+        ok &= whole;
+        json_array_append_new(list, json_pack("{s:s, s:o, s:b, s:o}", "name", databases[i].file,
+                                              "path", cx_json_text(path), "whole", whole, "problem",
+                                              whole ? json_null() : cx_json_text(problem.message)));
+    }
+    *document = json_pack("{s:b, s:O, s:o}", "ok", ok, "databases", list, "messages",
+                          counts != NULL ? json_incref(counts) : json_null());
+    return true;
+}
+
 void node_storage_close(node_storage **owner)
 {
     node_storage *storage = *owner;

@@ -43,6 +43,11 @@ CX_MUST_CHECK bool node_storage_open(struct event_base *loop, const char *data_d
  * {"ok":bool,"databases":[{"name","path","schema","known","readable"}]}; schema is null where there is
  * no database yet. Opens them read-only, also while a node runs. */
 CX_MUST_CHECK bool node_storage_schema(const char *data_dir, json_t **document, cx_err *err);
+/* Whether the databases below data_dir are whole, and the counts of the messages in queues.db, as
+ * {"ok":bool,"databases":[{"name","path","whole","problem"}],"messages":{…}|null}. Opens them read-only, also
+ * while a node runs, and when it is dead: what it committed last is in the write-ahead log, which is read
+ * too. NOT_FOUND without a folder; CONFIG for a database of another version. */
+CX_MUST_CHECK bool node_storage_check(const char *data_dir, json_t **document, cx_err *err);
 /* Finishes what waits, then closes. */
 void node_storage_close(node_storage **owner);
 
