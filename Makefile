@@ -149,10 +149,11 @@ lint:
 # ---- install
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cx/scripts
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cx/scripts $(DESTDIR)$(PREFIX)/share/cx/runbooks
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin
 	cp -R share/. $(DESTDIR)$(PREFIX)/share/cx
 	cp -R scripts/. $(DESTDIR)$(PREFIX)/share/cx/scripts
+	cp -R runbooks/. $(DESTDIR)$(PREFIX)/share/cx/runbooks
 	ln -sfn ../share/cx/scripts/caxton $(DESTDIR)$(PREFIX)/bin/caxton
 
 clean:

@@ -42,7 +42,7 @@ log_has() {
 }
 
 @test "every row of the table runs a program of ours and a command that it has" {
-    local words command program
+    local words command program PATH=$PATH:$CX_ROOT/runbooks
     while IFS='|' read -r words command _; do
         read -r program _ <<<"$command"
         [[ $program != server_start ]] || continue
