@@ -88,22 +88,54 @@ static void add_label(cx_buffer *text, const char *value)
     }
 }
 
-static void add_sample(cx_buffer *text, const char *metric, const json_t *check, bool with_unit,
-                       double value)
+void cx_health_sample(cx_buffer *text, const char *metric, double value,
+                      const cx_health_label *labels)
 {
-    static const char *const labels[] = {"scope", "node_id", "name", "unit"};
-
     cx_buffer_addf(text, "%s{", metric);
-    for (size_t i = 0; i < CX_COUNT(labels) - !with_unit; i++) {
-        cx_buffer_addf(text, "%s%s=\"", i > 0 ? "," : "", labels[i]);
-        add_label(text, cx_json_text_or_empty(check, labels[i]));
+    for (const cx_health_label *label = labels; label->name != NULL; label++) {
+        cx_buffer_addf(text, "%s%s=\"", label != labels ? "," : "", label->name);
+        add_label(text, label->value);
         cx_buffer_add_text(text, "\"");
     }
     cx_buffer_addf(text, "} %.10g\n", value);
 }
 
-void cx_health_prometheus(const json_t *checks, cx_buffer *text)
+static void add_sample(cx_buffer *text, const char *metric, const json_t *check, bool with_unit,
+                       double value)
 {
+    cx_health_sample(
+        text, metric, value,
+        (const cx_health_label[]){{"scope", cx_json_text_or_empty(check, "scope")},
+                                  {"node_id", cx_json_text_or_empty(check, "node_id")},
+                                  {"name", cx_json_text_or_empty(check, "name")},
+                                  {with_unit ? "unit" : NULL, cx_json_text_or_empty(check, "unit")},
+                                  {0}});
+}
+
+/* Some checks are made by more than one look; a series is printed once. */
+static json_t *each_once(const json_t *checks)
+{
+    CX_AUTO(cx_json_free) json_t *seen = json_object();
+    json_t *list = json_array();
+    size_t at;
+    json_t *check;
+
+    json_array_foreach ((json_t *)checks, at, check) {
+        CX_AUTO(cx_free)
+        char *key = cx_format("%s %s %s", cx_json_text_or_empty(check, "scope"),
+                              cx_json_text_or_empty(check, "node_id"),
+                              cx_json_text_or_empty(check, "name"));
+
+        if (json_object_get(seen, key) == NULL)
+            json_array_append(list, check);
+        json_object_set_new(seen, key, json_true());
+    }
+    return list;
+}
+
+void cx_health_prometheus(const json_t *all, cx_buffer *text)
+{
+    CX_AUTO(cx_json_free) json_t *checks = each_once(all);
     size_t i;
     json_t *check;
 

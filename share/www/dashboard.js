@@ -210,7 +210,9 @@ function createAlert() {
 
 function fillAlert(element, alert) {
   const [line, message, since, button] = element.children;
-  const word = alert.inhibited_by ? `follows from ${alert.inhibited_by}` : `${textOf(alert.severity)}, ${textOf(alert.state)}`;
+  const quiet = alert.state === 'silenced' && Object.hasOwn(NODE_STATES, alert.silence_id);
+  const word = alert.inhibited_by ? `follows from ${alert.inhibited_by}`
+    : `${textOf(alert.severity)}, ${quiet ? `quiet: the node is ${alert.silence_id === 'maintenance' ? 'in ' : ''}${alert.silence_id}` : textOf(alert.state)}`;
   element.shown = alert;
   element.dataset.alert = textOf(alert.name);
   element.dataset.subject = textOf(alert.subject);

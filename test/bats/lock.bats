@@ -558,6 +558,7 @@ LINES
           started_at: "2026-01-01T00:00:00Z", reason: "killed"}')
     echo "$mark" >"$dir/node-1/data/dead.lock"
     jq -c '.host = "elsewhere"' <<<"$mark" >"$dir/node-1/data/elsewhere.lock"
+    cx-health silence node_down --subject node-2 --for 1h --reason 'new disk' >/dev/null
     start_daemon dying cx-lock run dead-lease --ttl 10m -- sleep 300
     wait_until 10 is_held dead-lease
     stop_daemon dying KILL
@@ -568,6 +569,8 @@ LINES
     assert_json '.leases[] | select(.name == "dead-lease").alive' false
     assert_json '.marks[] | select(.kind == "node_state") | [.node_id, .state, .reason]' \
         '["node-3","maintenance","new memory"]'
+    assert_json '.marks[] | select(.kind == "silence") | [.name, .node_id, .reason, .alive]' \
+        '["node_down","node-2","new disk",null]'
     assert_json '[.marks[] | select(.name == "dead.lock") | .alive, .owner]' '[false,"backup"]'
     assert_json '[.marks[] | select(.name == "elsewhere.lock").alive]' '[null]'
     assert_json '[.marks[] | select(.name == "node.lock") | .alive, .pid > 0]' '[true,true]'

@@ -273,6 +273,31 @@ setup() {
     wait_until 15 paged $'firing down node-1\nresolved down node-1'
 }
 
+# ---- what is not well on purpose
+
+@test "a node in maintenance is quiet, failed or not, over restarts; what still fires afterwards is told then" {
+    write_policies '  critical: [{name: down, condition: node_unreachable > 1s, action: page}, {name: disk, condition: disk_usage > 80%, action: page}]'
+    start_receiver
+    start_fake "$(all_say '.system.disk_percent = 95' '.members[0].tags.state = "maintenance"')"
+    listen=$(free_loopback):$(free_port)
+    start_watch --listen "$listen"
+    wait_until 10 alert_is disk silenced
+    assert_equal "$(cx-health alerts | jq -r '.alerts[0].silence_id')" maintenance
+    [[ $(curl -s "http://$listen/metrics") == *'cx_member_quiet{node_id="node-1"} 1'* ]]
+    stop_daemon fake
+    wait_until 15 alert_is down silenced
+    stop_daemon watch KILL
+    start_watch --listen "$listen"
+    wait_until 10 grep -q '"round_failed"\|"alert"\|"ready"' "$BATS_TEST_TMPDIR/watch.log"
+    start_fake "$(all_say '.system.disk_percent = 95' '.members[0].tags.state = "maintenance"')"
+    wait_until 15 alert_is down resolved
+    looked 2
+    assert_equal "$(pages)" ''
+
+    answers "$(all_say '.system.disk_percent = 95' '.members[0].tags.state = "active"')"
+    wait_until 15 paged 'firing disk node-1'
+}
+
 # ---- policies
 
 @test "SIGHUP brings new policies; a bad one is logged and the old one stays" {

@@ -129,6 +129,23 @@ static void a_message_can_not_break_out_of_its_line(void **state)
     assert_non_null(strstr((const char *)prometheus.data, "node_id=\"n\\\"\\n\\\\\""));
 }
 
+static void a_series_is_printed_once_however_many_looks_made_it(void **state)
+{
+    CX_AUTO(cx_json_free)
+    json_t *checks =
+        json_pack("[{s:s, s:s, s:s, s:s}, {s:s, s:s, s:s, s:s}]", "scope", "node", "node_id", "n1",
+                  "name", "node_reachable", "status", "critical", "scope", "node", "node_id", "n1",
+                  "name", "node_reachable", "status", "critical");
+    CX_AUTO(cx_buffer_free) cx_buffer text = {0};
+    const char *line;
+
+    (void)state;
+    cx_health_prometheus(checks, &text);
+    line = strstr((const char *)text.data, "cx_check_status{");
+    assert_non_null(line);
+    assert_null(strstr(line + 1, "cx_check_status{"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +153,7 @@ int main(void)
         cmocka_unit_test(the_policy_decides_which_checks_there_are),
         cmocka_unit_test(the_gravest_status_is_that_of_all),
         cmocka_unit_test(a_message_can_not_break_out_of_its_line),
+        cmocka_unit_test(a_series_is_printed_once_however_many_looks_made_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

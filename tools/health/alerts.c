@@ -26,7 +26,9 @@ static bool read_alerts(const json_t *state, bool active, json_t *list, const js
     CX_AUTO(cx_alerts_close)
     cx_alerts *alerts = cx_alerts_open(cx_json_text_or_empty(state, "cluster"),
                                        cx_json_text_or_empty(state, "node_id"));
-    CX_AUTO(cx_free) cx_silence *parsed = cx_alloc(json_array_size(silences) + 1, sizeof *parsed);
+    const json_t *quiet = json_object_get(state, "quiet");
+    size_t room = json_array_size(silences) + json_array_size(quiet) + 1;
+    CX_AUTO(cx_free) cx_silence *parsed = cx_alloc(room, sizeof *parsed);
     size_t count = 0, at;
     json_t *silence;
 
@@ -34,6 +36,9 @@ static bool read_alerts(const json_t *state, bool active, json_t *list, const js
         return cx_wrap(err, "health.db");
     json_array_foreach ((json_t *)silences, at, silence)
         if (!cx_silence_from_json(silence, "silence", &parsed[count++], err))
+            return cx_wrap(err, "health.db");
+    json_array_foreach ((json_t *)quiet, at, silence)
+        if (!cx_silence_from_json(silence, "quiet", &parsed[count++], err))
             return cx_wrap(err, "health.db");
     cx_alerts_mute(alerts, parsed, count, cx_wall_ms());
     for (size_t i = 0; i < alerts->count; i++)
@@ -55,7 +60,7 @@ static bool is_watched(const cx_config *config)
 }
 
 static bool show(cx_run *run, const struct alerts_options *option, const cx_config *config,
-                 health_store *store, cx_err *err)
+                 cx_health_store *store, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *state = NULL;
     CX_AUTO(cx_json_free) json_t *silences = NULL;
@@ -64,13 +69,13 @@ static bool show(cx_run *run, const struct alerts_options *option, const cx_conf
     CX_AUTO(cx_json_free) json_t *document = NULL;
     int64_t wall_ms = cx_wall_ms();
 
-    if (!health_store_load(store, &state, err) ||
-        !health_store_silences(store, false, wall_ms, &silences, err) ||
-        !health_store_waiting(store, &waiting, NULL, err))
+    if (!cx_health_store_load(store, &state, err) ||
+        !cx_health_store_silences(store, false, wall_ms, &silences, err) ||
+        !cx_health_store_waiting(store, &waiting, NULL, err))
         return false;
     if (option->history_ms > 0) {
         cx_json_free(&list);
-        if (!health_store_history(store, wall_ms - option->history_ms, HISTORY_MAX, &list, err))
+        if (!cx_health_store_history(store, wall_ms - option->history_ms, HISTORY_MAX, &list, err))
             return false;
     } else if (state != NULL && !read_alerts(state, option->active, list, silences, err)) {
         return false;
@@ -87,10 +92,10 @@ static bool show(cx_run *run, const struct alerts_options *option, const cx_conf
 static bool alerts(cx_run *run, const void *parsed, cx_err *err)
 {
     CX_AUTO(cx_config_free) cx_config *config = NULL;
-    CX_AUTO(health_store_close) health_store *store = NULL;
+    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
 
     return cx_config_load(run->config_path, run->config_is_default, &config, err) &&
-           health_store_open(config->data_dir, true, &store, err) &&
+           cx_health_store_open(config->data_dir, true, &store, err) &&
            show(run, parsed, config, store, err);
 }
 

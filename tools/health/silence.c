@@ -90,7 +90,7 @@ static bool silence(cx_run *run, const void *parsed, cx_err *err)
 {
     const struct silence_options *option = parsed;
     CX_AUTO(cx_config_free) cx_config *config = NULL;
-    CX_AUTO(health_store_close) health_store *store = NULL;
+    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
     CX_AUTO(cx_json_free) json_t *made = NULL;
     CX_AUTO(cx_free) char *owner = owner_name();
     health_silence_wish wish = {.name = run->args[0],
@@ -104,8 +104,8 @@ static bool silence(cx_run *run, const void *parsed, cx_err *err)
         return false;
     if (run->dry_run)
         return emit(run, made, false, err);
-    return health_store_open(config->data_dir, false, &store, err) &&
-           health_store_put_silence(store, made, NULL, err) && emit(run, made, true, err);
+    return cx_health_store_open(config->data_dir, false, &store, err) &&
+           cx_health_store_put_silence(store, made, NULL, err) && emit(run, made, true, err);
 }
 
 const cx_command health_silence = {
@@ -136,13 +136,13 @@ static bool is_owner(const char *self, const char *owner)
                                         strncmp(owner, self, size) == 0 && owner[size] == '@');
 }
 
-bool health_silence_ended(health_store *store, const char *id, const char *owner, json_t **silence,
-                          bool *over, cx_err *err)
+bool health_silence_ended(cx_health_store *store, const char *id, const char *owner,
+                          json_t **silence, bool *over, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *found = NULL;
     int64_t wall_ms = cx_wall_ms(), ends_ms = 0;
 
-    if (!health_store_silence(store, id, &found, err))
+    if (!cx_health_store_silence(store, id, &found, err))
         return false;
     if (found == NULL) {
         cx_fail(err, CX_NOT_FOUND, "there is no silence %.64s", id);
@@ -168,18 +168,18 @@ static bool unsilence(cx_run *run, const void *parsed, cx_err *err)
 {
     const struct unsilence_options *option = parsed;
     CX_AUTO(cx_config_free) cx_config *config = NULL;
-    CX_AUTO(health_store_close) health_store *store = NULL;
+    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
     CX_AUTO(cx_json_free) json_t *ended = NULL;
     CX_AUTO(cx_free) char *owner = option->force ? NULL : owner_name();
     bool over = false;
 
     if (!cx_config_load(run->config_path, run->config_is_default, &config, err) ||
-        !health_store_open(config->data_dir, run->dry_run, &store, err) ||
+        !cx_health_store_open(config->data_dir, run->dry_run, &store, err) ||
         !health_silence_ended(store, run->args[0], owner, &ended, &over, err))
         return false;
     if (over || run->dry_run)
         return emit(run, ended, false, err);
-    return health_store_put_silence(store, ended, NULL, err) && emit(run, ended, true, err);
+    return cx_health_store_put_silence(store, ended, NULL, err) && emit(run, ended, true, err);
 }
 
 const cx_command health_unsilence = {

@@ -1,7 +1,7 @@
 /* Silences as documents: for the commands, and for the watcher's page. */
 #pragma once
 
-#include "store.h"
+#include "health/store.h"
 
 /* Who silences from the dashboard is "dashboard@ADDRESS". */
 extern const char health_page_owner[];
@@ -20,5 +20,5 @@ CX_MUST_CHECK bool health_silence_make(const health_silence_wish *wish, json_t *
 /* The silence as it is when it ends now, not stored yet. owner: who ends it ("dashboard" for any
  * dashboard), PERMISSION when it is somebody else's; NULL ends anybody's. *over: it had ended before
  * and is unchanged. */
-CX_MUST_CHECK bool health_silence_ended(health_store *store, const char *id, const char *owner,
+CX_MUST_CHECK bool health_silence_ended(cx_health_store *store, const char *id, const char *owner,
                                         json_t **silence, bool *over, cx_err *err);

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/time.h"
+#include "quiet.h"
 
 enum {
     ASKERS = 4, /* rounds at the same time: one that hangs holds up no other */
@@ -58,7 +59,7 @@ void watch_set_timer(struct event *timer, int64_t after_ms)
 
 struct save_job {
     watch_self *watch;
-    health_turn turn;
+    cx_health_turn turn;
     json_t *state, *changes, *notices;
     size_t refused;
     bool failed;
@@ -82,17 +83,18 @@ static json_t *members_json(const watch_self *watch)
 
 static json_t *state_json(const watch_self *watch)
 {
-    return json_pack("{s:i, s:s, s:s, s:I, s:o, s:o, s:o}", "version", STATE_VERSION, "node_id",
-                     watch->config->node_id, "cluster", watch->config->cluster, "saved_ms",
-                     (json_int_t)cx_wall_ms(), "watchers", cx_json_texts(&watch->watchers),
-                     "members", members_json(watch), "alerts", cx_alerts_to_json(watch->alerts));
+    return json_pack("{s:i, s:s, s:s, s:I, s:o, s:o, s:O, s:o}", "version", STATE_VERSION,
+                     "node_id", watch->config->node_id, "cluster", watch->config->cluster,
+                     "saved_ms", (json_int_t)cx_wall_ms(), "watchers",
+                     cx_json_texts(&watch->watchers), "members", members_json(watch), "quiet",
+                     watch->quiet, "alerts", cx_alerts_to_json(watch->alerts));
 }
 
 static void save_work(void *data)
 {
     struct save_job *job = data;
 
-    job->failed = !health_store_save(job->watch->store, &job->turn, &job->refused, &job->err);
+    job->failed = !cx_health_store_save(job->watch->store, &job->turn, &job->refused, &job->err);
 }
 
 /* What could not be saved comes first when it is tried again. */
@@ -175,7 +177,7 @@ static void save(watch_self *watch)
     job->notices = CX_TAKE(watch->unsaved_notices);
     watch->unsaved_changes = json_array();
     watch->unsaved_notices = json_array();
-    job->turn = (health_turn){
+    job->turn = (cx_health_turn){
         .state = job->state,
         .changes = job->changes,
         .notices = job->notices,
@@ -198,17 +200,39 @@ static void on_save(evutil_socket_t fd, short what, void *arg)
 
 /* ---- a turn */
 
+/* Those that people made, then nodes that are quiet on purpose; freed by the caller. Before the members
+ * are known, what was quiet at the last end is. */
+static cx_silence *silences_now(watch_self *watch, int64_t wall_ms, size_t *count)
+{
+    cx_silence *all;
+    size_t at;
+    json_t *item;
+    cx_err ignored;
+
+    if (watch->cluster != NULL) {
+        cx_json_free(&watch->quiet);
+        watch->quiet = health_quiet_list(json_object_get(watch->cluster, "members"), wall_ms);
+    }
+    all = cx_alloc(watch->silence_count + json_array_size(watch->quiet) + 1, sizeof *all);
+    *count = watch->silence_count;
+    for (size_t i = 0; i < watch->silence_count; i++)
+        all[i] = watch->silences[i];
+    json_array_foreach (watch->quiet, at, item)
+        *count += cx_silence_from_json(item, "quiet", &all[*count], &ignored);
+    return all;
+}
+
 void watch_turn(watch_self *watch)
 {
     CX_AUTO(cx_json_free) json_t *notices = json_array();
     int64_t wall_ms = cx_wall_ms();
-    size_t at;
+    size_t count, at;
+    CX_AUTO(cx_free) cx_silence *silences = silences_now(watch, wall_ms, &count);
     json_t *notice;
 
     /* Before it is known what is silenced and what others told, nothing is told: a turn comes then. */
     if (watch->silences_known && watch->peers_known) {
-        cx_alerts_sift(watch->alerts, &watch->now.rules, watch->silences, watch->silence_count,
-                       wall_ms);
+        cx_alerts_sift(watch->alerts, &watch->now.rules, silences, count, wall_ms);
         cx_alerts_tell(watch->alerts, &watch->now.rules, &watch->watchers, wall_ms, notices);
     }
     json_array_foreach (notices, at, notice)
@@ -230,8 +254,8 @@ static void silence_work(void *data)
 {
     struct silence_job *job = data;
 
-    job->failed =
-        !health_store_silences(job->watch->store, true, cx_wall_ms(), &job->documents, &job->err);
+    job->failed = !cx_health_store_silences(job->watch->store, true, cx_wall_ms(), &job->documents,
+                                            &job->err);
 }
 
 static void take_silences(watch_self *watch, json_t *documents)
@@ -307,11 +331,12 @@ static void keep_work(void *data)
     json_array_foreach (job->silences, at, silence) {
         bool changed = false;
 
-        job->failed |= !health_store_put_silence(job->watch->store, silence, &changed, &job->err);
+        job->failed |=
+            !cx_health_store_put_silence(job->watch->store, silence, &changed, &job->err);
         job->changed |= changed;
     }
     if (json_array_size(job->superseded) > 0)
-        job->failed |= !health_store_drop(job->watch->store, job->superseded, &job->err);
+        job->failed |= !cx_health_store_drop(job->watch->store, job->superseded, &job->err);
 }
 
 static void keep_done(void *data)
@@ -436,7 +461,7 @@ static bool restore(watch_self *watch, cx_err *err)
     json_t *member;
 
     watch->alerts = cx_alerts_open(watch->config->cluster, watch->config->node_id);
-    if (!health_store_load(watch->store, &state, err))
+    if (!cx_health_store_load(watch->store, &state, err))
         return false;
     if (state == NULL)
         return true;
@@ -447,6 +472,8 @@ static bool restore(watch_self *watch, cx_err *err)
         cx_api_nodes_add(&watch->members, cx_json_text_or_empty(member, "node_id"),
                          cx_json_text_or_empty(member, "api_addr"),
                          cx_json_text_or_empty(member, "status"));
+    if (json_is_array(json_object_get(state, "quiet")))
+        json_array_extend(watch->quiet, json_object_get(state, "quiet"));
     return cx_alerts_from_json(watch->alerts, json_object_get(state, "alerts"), err) ||
            cx_wrap(err, "health.db");
 }
@@ -456,7 +483,7 @@ static bool settle_notices(watch_self *watch, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *keys = NULL;
 
-    if (!health_store_waiting(watch->store, NULL, &keys, err))
+    if (!cx_health_store_waiting(watch->store, NULL, &keys, err))
         return false;
     for (size_t i = 0; i < watch->alerts->notice_count; i++) {
         cx_alert_notice *notice = watch->alerts->notices[i];
@@ -480,7 +507,7 @@ static bool open_files(watch_self *watch, cx_err *err)
         return false;
     if (!cx_lock_wait(lock, LOCK_WAIT_MS, &watch->lock_fd, err))
         return cx_wrap(err, "another watcher runs here");
-    return health_store_open(watch->config->data_dir, false, &watch->store, err) &&
+    return cx_health_store_open(watch->config->data_dir, false, &watch->store, err) &&
            restore(watch, err) && settle_notices(watch, err);
 }
 
@@ -503,6 +530,7 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
         .unsaved_changes = json_array(),
         .unsaved_notices = json_array(),
         .silence_documents = json_array(),
+        .quiet = json_array(),
         .superseded = json_array(),
     };
     watch->log_place = cx_log_place(&watch->log);
@@ -545,11 +573,12 @@ static void watch_close(watch_self *watch)
         event_free(watch->silence_timer);
         event_base_free(watch->loop);
     }
-    health_store_close(&watch->store);
+    cx_health_store_close(&watch->store);
     health_board_close(&watch->board);
     cx_alerts_close(&watch->alerts);
     cx_free(&watch->silences);
     cx_json_free(&watch->silence_documents);
+    cx_json_free(&watch->quiet);
     cx_json_free(&watch->cluster);
     cx_json_free(&watch->unsaved_changes);
     cx_json_free(&watch->unsaved_notices);

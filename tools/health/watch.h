@@ -15,7 +15,7 @@
 #include "board.h"
 #include "collect.h"
 #include "health/alert.h"
-#include "store.h"
+#include "health/store.h"
 
 extern const cx_command health_watch, health_alerts, health_silence, health_unsilence,
     health_test_action;
@@ -79,6 +79,7 @@ struct watch_self {
     cx_silence *silences;
     size_t silence_count;
     json_t *silence_documents;
+    json_t *quiet;        /* as health_quiet_list, of the last turn */
     json_t *cluster;      /* the membership as last seen; NULL before */
     cx_api_nodes members; /* those with a node API, as last seen */
     int64_t cluster_ms;   /* monotonic: when it was asked for, so that an older one is not taken */
@@ -87,7 +88,7 @@ struct watch_self {
     cx_api_nodes watcher_nodes; /* those of the watchers that tell where they listen */
 
     cx_pool *storage, *askers, *couriers;
-    health_store *store; /* the storage thread's */
+    cx_health_store *store; /* the storage thread's */
     json_t *unsaved_changes, *unsaved_notices;
     json_t *superseded; /* keys of alerts that another watcher told while ours waited */
     bool saving, save_again, silences_known, peers_known;

@@ -82,8 +82,8 @@ static bool history_work(struct ask_job *job, cx_err *err)
 {
     json_t *changes = NULL;
 
-    if (!health_store_history(job->watch->store, cx_wall_ms() - HISTORY_MS, HISTORY_MAX, &changes,
-                              err))
+    if (!cx_health_store_history(job->watch->store, cx_wall_ms() - HISTORY_MS, HISTORY_MAX,
+                                 &changes, err))
         return false;
     job->answer = json_pack("{s:o}", "history", changes);
     return true;
@@ -100,7 +100,7 @@ static bool store(struct ask_job *job, json_t *silence, cx_err *err)
 {
     CX_AUTO(cx_json_free) json_t *owned = silence;
 
-    if (!health_store_put_silence(job->watch->store, owned, NULL, err))
+    if (!cx_health_store_put_silence(job->watch->store, owned, NULL, err))
         return false;
     job->changed = true;
     job->answer = json_pack("{s:b}", "changed", 1);

@@ -75,7 +75,7 @@ static void hear(watch_self *watch, const json_t *document)
 
     hear_notices(watch, json_object_get(document, "notices"), &news);
     if (json_is_array(silences) && json_array_size(silences) > 0 &&
-        json_array_size(silences) <= HEALTH_SILENCES_MAX)
+        json_array_size(silences) <= CX_HEALTH_SILENCES_MAX)
         watch_keep_silences(watch, silences);
     if (news)
         watch_turn(watch);

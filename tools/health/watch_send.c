@@ -14,7 +14,7 @@ struct courier_job {
     const char *name, *data_dir;
     const json_t *definition; /* the lane's, which outlives the job */
     const cx_log *log;
-    health_parcel parcel;
+    cx_health_parcel parcel;
     json_t *notices;    /* that were sent */
     int64_t next_at_ms; /* when there is more to do; 0: nothing is left */
     bool sent, gave_up, failed;
@@ -28,10 +28,10 @@ static bool is_expired(const json_t *notices, int64_t wall_ms)
 
     return cx_time_parse(cx_json_text_or_empty(json_array_get(notices, 0), "at"), &at_ms,
                          &ignored) &&
-           wall_ms - at_ms > health_outbox_keep_ms;
+           wall_ms - at_ms > cx_health_outbox_keep_ms;
 }
 
-static bool settle_failure(struct courier_job *job, health_store *store,
+static bool settle_failure(struct courier_job *job, cx_health_store *store,
                            const cx_action_outcome *outcome, const cx_err *why, cx_err *err)
 {
     int64_t wall_ms = cx_wall_ms();
@@ -43,22 +43,22 @@ static bool settle_failure(struct courier_job *job, health_store *store,
         (!outcome->passing && failures > retries) || is_expired(job->parcel.notices, wall_ms);
     if (job->gave_up) {
         job->next_at_ms = wall_ms;
-        return health_store_done(store, &job->parcel, err);
+        return cx_health_store_done(store, &job->parcel, err);
     }
     cx_random(&random, sizeof random);
     job->next_at_ms = wall_ms + cx_action_wait_ms(failures, random);
-    return health_store_delay(store, &job->parcel, job->next_at_ms, why->message, err);
+    return cx_health_store_delay(store, &job->parcel, job->next_at_ms, why->message, err);
 }
 
 static bool carry(struct courier_job *job, cx_err *err)
 {
-    CX_AUTO(health_store_close) health_store *store = NULL;
+    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
     cx_action_outcome outcome;
     cx_err why = {0};
 
-    if (!health_store_open(job->data_dir, false, &store, err) ||
-        !health_store_take(store, job->name, cx_action_group_max(job->definition), cx_wall_ms(),
-                           &job->parcel, err))
+    if (!cx_health_store_open(job->data_dir, false, &store, err) ||
+        !cx_health_store_take(store, job->name, cx_action_group_max(job->definition), cx_wall_ms(),
+                              &job->parcel, err))
         return false;
     job->next_at_ms = job->parcel.next_ms;
     if (job->parcel.notices == NULL)
@@ -70,7 +70,7 @@ static bool carry(struct courier_job *job, cx_err *err)
         return settle_failure(job, store, &outcome, &why, err);
     }
     job->next_at_ms = cx_wall_ms();
-    return health_store_done(store, &job->parcel, err);
+    return cx_health_store_done(store, &job->parcel, err);
 }
 
 static void courier_work(void *data)
@@ -146,7 +146,7 @@ static void courier_done(void *data)
         watch_set_timer(lane->timer, wait_ms > 0 ? wait_ms : 0);
     if (job->sent || job->gave_up)
         watch_turn(watch);
-    health_parcel_free(&job->parcel);
+    cx_health_parcel_free(&job->parcel);
     cx_free(&job);
     if (lane->again)
         pump(lane);
@@ -202,7 +202,7 @@ static void open_orphans(watch_self *watch, const json_t *actions)
     json_t *count;
     cx_err err = {0};
 
-    if (!health_store_waiting(watch->store, &waiting, NULL, &err))
+    if (!cx_health_store_waiting(watch->store, &waiting, NULL, &err))
         cx_log_error(&watch->log, CX_ERROR, "outbox_failed", &err);
     json_object_foreach (waiting, name, count)
         if (json_object_get(actions, name) == NULL && watch->lane_count < 100)

@@ -4,6 +4,7 @@
 #include "base/httpd.h"
 #include "base/time.h"
 #include "health/print.h"
+#include "quiet.h"
 #include "watch.h"
 
 enum { CONNECTIONS_MAX = 128, BODY_MAX = 4096 };
@@ -135,6 +136,31 @@ static void add_alert_metrics(const watch_self *watch, cx_buffer *text)
                        watch->lanes[i].waiting_failures);
 }
 
+static void add_member_metrics(const watch_self *watch, cx_buffer *text)
+{
+    size_t at;
+    json_t *member;
+
+    cx_buffer_add_text(text,
+                       "# HELP cx_member Always 1; status by gossip, state as the node tells\n"
+                       "# TYPE cx_member gauge\n");
+    json_array_foreach (json_object_get(watch->cluster, "members"), at, member)
+        cx_health_sample(
+            text, "cx_member", 1,
+            (const cx_health_label[]){
+                {"node_id", cx_json_text_or_empty(member, "node_id")},
+                {"status", cx_json_text_or_empty(member, "status")},
+                {"state", cx_json_text_or_empty(json_object_get(member, "tags"), "state")},
+                {0}});
+    cx_buffer_add_text(text,
+                       "# HELP cx_member_quiet 1: nobody is told of this node, it is drained or "
+                       "in maintenance\n# TYPE cx_member_quiet gauge\n");
+    json_array_foreach (watch->quiet, at, member)
+        cx_health_sample(
+            text, "cx_member_quiet", 1,
+            (const cx_health_label[]){{"node_id", cx_json_text_or_empty(member, "subject")}, {0}});
+}
+
 static void answer_metrics(watch_self *watch, cx_exchange *exchange)
 {
     CX_AUTO(cx_buffer_free) cx_buffer text = {0};
@@ -142,6 +168,7 @@ static void answer_metrics(watch_self *watch, cx_exchange *exchange)
 
     cx_health_prometheus(checks, &text);
     add_alert_metrics(watch, &text);
+    add_member_metrics(watch, &text);
     cx_exchange_answer(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
                        cx_buffer_bytes(&text));
 }

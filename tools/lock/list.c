@@ -9,7 +9,7 @@ struct list_options {
 
 static const cx_option options[] = {
     {"all-marks", CX_FLAG(struct list_options, all_marks), NULL, NULL,
-     "also nodes that are not active, and the lock files of this host"},
+     "also nodes that are not active, silences, and the lock files of this host"},
     LOCK_NODE_OPTION(struct list_options, place),
     {0},
 };
@@ -51,12 +51,18 @@ static json_t *for_people(const json_t *leases, const json_t *marks)
     return document;
 }
 
-static json_t *all_marks(const cx_run *run, lock_scope *scope)
+static json_t *all_marks(const cx_run *run, lock_scope *scope, cx_err *err)
 {
     json_t *marks = lock_node_marks(scope, cx_timeout_or(run, CX_LEASE_CALL_MS));
     CX_AUTO(cx_json_free) json_t *files = lock_file_marks(scope->config);
+    CX_AUTO(cx_json_free) json_t *silences = lock_silence_marks(scope->config, err);
 
+    if (silences == NULL) {
+        cx_json_free(&marks);
+        return NULL;
+    }
     json_array_extend(marks, files);
+    json_array_extend(marks, silences);
     return marks;
 }
 
@@ -72,8 +78,11 @@ static bool list(cx_run *run, const void *parsed, cx_err *err)
     if (!lock_open(run, &option->place, &scope, err) ||
         !lock_gather(&scope, cx_timeout_or(run, CX_LEASE_CALL_MS), &leases, &errors, err))
         return false;
-    if (option->all_marks)
-        marks = all_marks(run, &scope);
+    if (option->all_marks) {
+        marks = all_marks(run, &scope, err);
+        if (marks == NULL)
+            return false;
+    }
     if (run->table) {
         document = for_people(leases, marks);
     } else {

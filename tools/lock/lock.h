@@ -47,9 +47,12 @@ CX_MUST_CHECK bool lock_peek(cx_run *run, lock_scope *scope, const char *name, c
 /* Whether the lease's owner is this client's part of one. */
 bool lock_is_owner(const json_t *lease, const char *owner);
 
-/* Marks that are no leases: states of the nodes, lock files of this host. New reference. */
+/* Marks that are no leases: states of the nodes, lock files of this host. New references. */
 json_t *lock_node_marks(lock_scope *scope, int64_t timeout_ms);
 json_t *lock_file_marks(const cx_config *config);
+/* Silences of alerts that are in force, as this host's watcher knows them: watchers tell each other.
+ * NULL: its file can't be read. */
+json_t *lock_silence_marks(const cx_config *config, cx_err *err);
 
 /* Tells a person, on stderr, whom we wait for. */
 void lock_remark(const char *text, void *run);

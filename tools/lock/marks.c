@@ -1,4 +1,4 @@
-/* Marks that are no leases: states of the nodes, and lock files of this host. */
+/* Marks that are no leases: states of the nodes, lock files of this host, and silences. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include "api/gather.h"
 #include "base/io.h"
 #include "base/time.h"
+#include "health/store.h"
 #include "lock.h"
 
 enum { LOCK_FILE_MAX = 16 * 1024, FILES_MAX = 1000 };
@@ -189,5 +190,54 @@ json_t *lock_file_marks(const cx_config *config)
         if (!seen)
             add_folder(folders[i], marks);
     }
+    return marks;
+}
+
+/* ---- silences */
+
+/* A silence ends by itself, whatever became of the shell that it was made from: none is dead. */
+static json_t *silence_mark(const json_t *silence)
+{
+    static const struct {
+        const char *to, *from;
+    } fields[] = {
+        {"name", "name"},
+        {"id", "id"},
+        {"node_id", "subject"},
+        {"owner", "owner"},
+        {"reason", "reason"},
+        {"host", "host"},
+        {"boot_id", "boot_id"},
+        {"pid", "pid"},
+        {"started_at", "started_at"},
+        {"since", "starts_at"},
+        {"expires_at", "ends_at"},
+    };
+    json_t *item = json_pack("{s:s, s:n}", "kind", "silence", "alive");
+
+    for (size_t i = 0; i < CX_COUNT(fields); i++) {
+        json_t *value = json_object_get(silence, fields[i].from);
+
+        if (value != NULL && !(json_is_null(value) && strcmp(fields[i].to, "node_id") == 0))
+            json_object_set(item, fields[i].to, value);
+    }
+    return item;
+}
+
+json_t *lock_silence_marks(const cx_config *config, cx_err *err)
+{
+    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
+    CX_AUTO(cx_json_free) json_t *silences = NULL;
+    json_t *marks;
+    size_t at;
+    json_t *silence;
+
+    if (!cx_health_store_open(config->data_dir, true, &store, err))
+        return err->code == CX_NOT_FOUND ? json_array() : NULL;
+    if (!cx_health_store_silences(store, false, cx_wall_ms(), &silences, err))
+        return NULL;
+    marks = json_array();
+    json_array_foreach (silences, at, silence)
+        json_array_append_new(marks, silence_mark(silence));
     return marks;
 }

@@ -1,4 +1,4 @@
-#include "store.h"
+#include "health/store.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -9,9 +9,9 @@
 
 enum { DOCUMENT_MAX = 16 * 1024 * 1024 };
 
-const int64_t health_history_ms = INT64_C(30) * 86400 * 1000;
-const int64_t health_outbox_keep_ms = INT64_C(86400) * 1000;
-const int64_t health_silence_keep_ms = INT64_C(7) * 86400 * 1000;
+const int64_t cx_health_history_ms = INT64_C(30) * 86400 * 1000;
+const int64_t cx_health_outbox_keep_ms = INT64_C(86400) * 1000;
+const int64_t cx_health_silence_keep_ms = INT64_C(7) * 86400 * 1000;
 
 static const char *const migrations[] = {
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL);"
@@ -26,7 +26,7 @@ static const char *const migrations[] = {
     " updated_ms INTEGER NOT NULL, document TEXT NOT NULL);",
 };
 
-struct health_store {
+struct cx_health_store {
     cx_db *db;
 };
 
@@ -42,10 +42,11 @@ static bool give_to_owner(const char *data_dir, const char *path, cx_err *err)
     return true;
 }
 
-bool health_store_open(const char *data_dir, bool read_only, health_store **store, cx_err *err)
+bool cx_health_store_open(const char *data_dir, bool read_only, cx_health_store **store,
+                          cx_err *err)
 {
     CX_AUTO(cx_free) char *path = cx_path_join(data_dir, "health.db");
-    CX_AUTO(health_store_close) health_store *opened = cx_alloc(1, sizeof *opened);
+    CX_AUTO(cx_health_store_close) cx_health_store *opened = cx_alloc(1, sizeof *opened);
     bool is_new = !cx_exists(path);
 
     if (read_only && is_new) {
@@ -61,7 +62,7 @@ bool health_store_open(const char *data_dir, bool read_only, health_store **stor
     return true;
 }
 
-void health_store_close(health_store **owner)
+void cx_health_store_close(cx_health_store **owner)
 {
     if (*owner == NULL)
         return;
@@ -79,7 +80,7 @@ static bool read_document(cx_statement *statement, int column, json_t **document
                          err);
 }
 
-bool health_store_load(health_store *store, json_t **state, cx_err *err)
+bool cx_health_store_load(cx_health_store *store, json_t **state, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     bool row = false;
@@ -90,7 +91,7 @@ bool health_store_load(health_store *store, json_t **state, cx_err *err)
     return !row || read_document(statement, 0, state, err);
 }
 
-static bool save_state(health_store *store, const json_t *state, cx_err *err)
+static bool save_state(cx_health_store *store, const json_t *state, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     CX_AUTO(cx_free) char *text = cx_json_line(state);
@@ -101,7 +102,8 @@ static bool save_state(health_store *store, const json_t *state, cx_err *err)
     return cx_run_statement(statement, err);
 }
 
-static bool save_changes(health_store *store, const json_t *changes, int64_t wall_ms, cx_err *err)
+static bool save_changes(cx_health_store *store, const json_t *changes, int64_t wall_ms,
+                         cx_err *err)
 {
     size_t at;
     json_t *change;
@@ -121,7 +123,7 @@ static bool save_changes(health_store *store, const json_t *changes, int64_t wal
     return true;
 }
 
-static bool count_outbox(health_store *store, int64_t *count, cx_err *err)
+static bool count_outbox(cx_health_store *store, int64_t *count, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     bool row = false;
@@ -133,7 +135,7 @@ static bool count_outbox(health_store *store, int64_t *count, cx_err *err)
     return true;
 }
 
-static bool save_notices(health_store *store, const json_t *notices, int64_t wall_ms,
+static bool save_notices(cx_health_store *store, const json_t *notices, int64_t wall_ms,
                          size_t *refused, cx_err *err)
 {
     int64_t count = 0;
@@ -147,7 +149,7 @@ static bool save_notices(health_store *store, const json_t *notices, int64_t wal
         const json_t *notice = json_object_get(item, "notice");
         CX_AUTO(cx_free) char *text = cx_json_line(notice);
 
-        if (count++ >= HEALTH_OUTBOX_MAX) {
+        if (count++ >= CX_HEALTH_OUTBOX_MAX) {
             (*refused)++;
             continue;
         }
@@ -167,7 +169,7 @@ static bool save_notices(health_store *store, const json_t *notices, int64_t wal
     return true;
 }
 
-static bool delete_before(health_store *store, const char *sql, int64_t ms, cx_err *err)
+static bool delete_before(cx_health_store *store, const char *sql, int64_t ms, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
 
@@ -177,18 +179,19 @@ static bool delete_before(health_store *store, const char *sql, int64_t ms, cx_e
     return cx_run_statement(statement, err);
 }
 
-static bool save(health_store *store, const health_turn *turn, size_t *refused, cx_err *err)
+static bool save(cx_health_store *store, const cx_health_turn *turn, size_t *refused, cx_err *err)
 {
     return save_state(store, turn->state, err) &&
            save_changes(store, turn->changes, turn->wall_ms, err) &&
            save_notices(store, turn->notices, turn->wall_ms, refused, err) &&
            delete_before(store, "DELETE FROM history WHERE at_ms < ?",
-                         turn->wall_ms - health_history_ms, err) &&
+                         turn->wall_ms - cx_health_history_ms, err) &&
            delete_before(store, "DELETE FROM silence WHERE ends_ms < ?",
-                         turn->wall_ms - health_silence_keep_ms, err);
+                         turn->wall_ms - cx_health_silence_keep_ms, err);
 }
 
-bool health_store_save(health_store *store, const health_turn *turn, size_t *refused, cx_err *err)
+bool cx_health_store_save(cx_health_store *store, const cx_health_turn *turn, size_t *refused,
+                          cx_err *err)
 {
     *refused = 0;
     if (cx_db_begin(store->db, err) && save(store, turn, refused, err) &&
@@ -219,8 +222,8 @@ static bool read_rows(cx_statement *statement, json_t **list, cx_err *err)
     return true;
 }
 
-bool health_store_history(health_store *store, int64_t since_ms, size_t max, json_t **changes,
-                          cx_err *err)
+bool cx_health_store_history(cx_health_store *store, int64_t since_ms, size_t max, json_t **changes,
+                             cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
 
@@ -236,20 +239,20 @@ bool health_store_history(health_store *store, int64_t since_ms, size_t max, jso
 
 /* ---- outbox */
 
-void health_parcel_free(health_parcel *parcel)
+void cx_health_parcel_free(cx_health_parcel *parcel)
 {
     cx_json_free(&parcel->notices);
     cx_free(&parcel->ids);
-    *parcel = (health_parcel){0};
+    *parcel = (cx_health_parcel){0};
 }
 
-bool health_store_take(health_store *store, const char *action, size_t max, int64_t wall_ms,
-                       health_parcel *parcel, cx_err *err)
+bool cx_health_store_take(cx_health_store *store, const char *action, size_t max, int64_t wall_ms,
+                          cx_health_parcel *parcel, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     bool row = false;
 
-    *parcel = (health_parcel){.ids = cx_alloc(max, sizeof(int64_t))};
+    *parcel = (cx_health_parcel){.ids = cx_alloc(max, sizeof(int64_t))};
     if (!cx_db_prepare(store->db,
                        "SELECT document, id, next_ms, failures FROM outbox WHERE action = ?"
                        " ORDER BY id LIMIT ?",
@@ -267,7 +270,7 @@ bool health_store_take(health_store *store, const char *action, size_t max, int6
         if (parcel->count == 0) {
             /* A clock that was set back must not hold anything up. */
             int64_t next_ms = cx_column_int(statement, 2);
-            bool waits = next_ms > wall_ms && next_ms - wall_ms <= health_outbox_keep_ms;
+            bool waits = next_ms > wall_ms && next_ms - wall_ms <= cx_health_outbox_keep_ms;
 
             parcel->next_ms = next_ms;
             parcel->failures = cx_column_int(statement, 3);
@@ -282,7 +285,7 @@ bool health_store_take(health_store *store, const char *action, size_t max, int6
     }
 }
 
-static bool for_each_id(health_store *store, const health_parcel *parcel, const char *sql,
+static bool for_each_id(cx_health_store *store, const cx_health_parcel *parcel, const char *sql,
                         int64_t next_ms, const char *why, cx_err *err)
 {
     if (!cx_db_begin(store->db, err))
@@ -311,13 +314,13 @@ static bool for_each_id(health_store *store, const health_parcel *parcel, const 
     return false;
 }
 
-bool health_store_done(health_store *store, const health_parcel *parcel, cx_err *err)
+bool cx_health_store_done(cx_health_store *store, const cx_health_parcel *parcel, cx_err *err)
 {
     return for_each_id(store, parcel, "DELETE FROM outbox WHERE id = ?1", 0, NULL, err);
 }
 
-bool health_store_delay(health_store *store, const health_parcel *parcel, int64_t next_ms,
-                        const char *why, cx_err *err)
+bool cx_health_store_delay(cx_health_store *store, const cx_health_parcel *parcel, int64_t next_ms,
+                           const char *why, cx_err *err)
 {
     return for_each_id(store, parcel,
                        "UPDATE outbox SET next_ms = ?2, error = ?3, failures = failures + 1"
@@ -325,7 +328,7 @@ bool health_store_delay(health_store *store, const health_parcel *parcel, int64_
                        next_ms, why, err);
 }
 
-bool health_store_drop(health_store *store, const json_t *keys, cx_err *err)
+bool cx_health_store_drop(cx_health_store *store, const json_t *keys, cx_err *err)
 {
     size_t at;
     json_t *key;
@@ -342,7 +345,7 @@ bool health_store_drop(health_store *store, const json_t *keys, cx_err *err)
     return true;
 }
 
-static bool count_by_action(health_store *store, json_t **by_action, cx_err *err)
+static bool count_by_action(cx_health_store *store, json_t **by_action, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     CX_AUTO(cx_json_free) json_t *counts = json_object();
@@ -362,7 +365,7 @@ static bool count_by_action(health_store *store, json_t **by_action, cx_err *err
     return true;
 }
 
-bool health_store_waiting(health_store *store, json_t **by_action, json_t **keys, cx_err *err)
+bool cx_health_store_waiting(cx_health_store *store, json_t **by_action, json_t **keys, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     CX_AUTO(cx_json_free) json_t *found = json_array();
@@ -386,8 +389,8 @@ bool health_store_waiting(health_store *store, json_t **by_action, json_t **keys
 
 /* ---- silences */
 
-bool health_store_silences(health_store *store, bool all, int64_t wall_ms, json_t **silences,
-                           cx_err *err)
+bool cx_health_store_silences(cx_health_store *store, bool all, int64_t wall_ms, json_t **silences,
+                              cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
 
@@ -397,11 +400,11 @@ bool health_store_silences(health_store *store, bool all, int64_t wall_ms, json_
                        &statement, err))
         return false;
     cx_bind_int(statement, 1, all ? 0 : wall_ms);
-    cx_bind_int(statement, 2, HEALTH_SILENCES_MAX);
+    cx_bind_int(statement, 2, CX_HEALTH_SILENCES_MAX);
     return read_rows(statement, silences, err);
 }
 
-bool health_store_silence(health_store *store, const char *id, json_t **found, cx_err *err)
+bool cx_health_store_silence(cx_health_store *store, const char *id, json_t **found, cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     bool row = false;
@@ -414,8 +417,8 @@ bool health_store_silence(health_store *store, const char *id, json_t **found, c
     return !row || read_document(statement, 0, found, err);
 }
 
-bool health_store_put_silence(health_store *store, const json_t *silence, bool *changed,
-                              cx_err *err)
+bool cx_health_store_put_silence(cx_health_store *store, const json_t *silence, bool *changed,
+                                 cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
     CX_AUTO(cx_free) char *text = cx_json_line(silence);
