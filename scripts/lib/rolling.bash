@@ -23,6 +23,15 @@ upgrade_order() {
         <<<"$nodes"
 }
 
+# only_nodes NODES WANTED: of a JSON array those that a list A,B names; all of them when it is empty.
+only_nodes() {
+    local missing
+    missing=$(jq -r --arg wanted "$2" '($wanted | split(",")) - . | join(", ")' <<<"$1")
+    [[ -z $missing ]] || give_up invalid "no node has the name $missing" "$(jq -r 'join(", ")' <<<"$1")"
+    jq -c --arg wanted "$2" 'if $wanted == "" then . else
+        map(select(. as $name | any($wanted | split(",")[]; . == $name))) end' <<<"$1"
+}
+
 # known_troubles: what is critical on hosts before anything is done: disk and memory.
 known_troubles() {
     look_at_health

@@ -377,6 +377,9 @@ mode_of() {
     assert_output "$(cat node.crt)"
     run --separate-stderr cx-ca list --ca-dir ca
     assert_json .count 1
+    # unless a new one is wanted
+    run --separate-stderr cx-ca sign --ca-dir ca --pem --force csr.pem
+    refute_output "$(cat node.crt)"
 }
 
 @test "sign: a name that another key holds is given only when it is named" {

@@ -18,6 +18,7 @@ struct sign_options {
     int64_t validity_ms;
     bool pem;
     bool no_gossip;
+    bool force;
 };
 
 static const cx_option options[] = {
@@ -31,6 +32,8 @@ static const cx_option options[] = {
     {"validity", CX_DURATION(struct sign_options, validity_ms), "DUR", "90d",
      "how long it is valid, at most as long as the CA"},
     {"pem", CX_FLAG(struct sign_options, pem), NULL, NULL, "print the bare certificate"},
+    {"force", CX_FLAG(struct sign_options, force), NULL, NULL,
+     "a new certificate however much is left of the one that this request got"},
     {"no-gossip", CX_FLAG(struct sign_options, no_gossip), NULL, NULL,
      "leave the gossip key ring and the seeds out"},
     CA_KEY_OPTIONS(struct sign_options, ca),
@@ -111,7 +114,7 @@ static bool sign(cx_run *run, const void *parsed, cx_err *err)
         return false;
     ca_leaf_wish_bind(&wish, store);
     if ((is_proposed && !check_proposed(store, &wish, key, err)) ||
-        !ca_leaf_make(store, key, &wish, "signed", false, &cert, &changed, err))
+        !ca_leaf_make(store, key, &wish, "signed", option->force, &cert, &changed, err))
         return false;
     return print(run, option, store, &wish, cert, changed, err);
 }
