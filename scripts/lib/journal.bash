@@ -14,6 +14,7 @@ detail="" # what a step adds to its record: JSON or text
 outcome=ok
 phase="" step="" node="" # the step under way
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/cx-procedure-XXXXXX")
+write_pid "$scratch/pid" # whose it is: the task cleanup_temp_files removes what the dead left
 trap 'rm -rf "$scratch"' EXIT
 declare -A step_status=() step_detail=()
 

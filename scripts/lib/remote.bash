@@ -76,8 +76,13 @@ explain_remote() {
 # deadlined SECONDS CMD…: ends it at the deadline, and with us, even if we are killed. It does not hold
 # the lock of the run: what it starts may live on.
 deadlined() {
-    local seconds=$1
+    deadline_words "$1"
     shift
-    setpriv --pdeathsig KILL timeout -k 5 "$seconds" \
-        setpriv --pdeathsig KILL env --default-signal=INT,QUIT,PIPE "$@" 8>&-
+    "${watched[@]}" "$@" 8>&-
+}
+
+# deadline_words SECONDS: sets watched, the words before a command. `"${watched[@]}" CMD… &` has the process id of
+# what passes signals on to the command; a function in the background would be a shell in between.
+deadline_words() {
+    watched=(setpriv --pdeathsig KILL timeout -k 5 "$1" setpriv --pdeathsig KILL env "--default-signal=INT,QUIT,PIPE")
 }

@@ -50,6 +50,7 @@ static const cx_option options[] = {
 struct drill {
     const struct drill_options *option;
     char *scratch; /* made by mkdtemp */
+    int lock_fd;   /* of drill.lock in it: whoever clears up sees that we live */
     char *data;
     json_t *steps;
     int64_t step_started_ms;
@@ -68,6 +69,7 @@ static void close_drill(struct drill *drill)
     }
     if (drill->scratch != NULL && !drill->keep)
         (void)!cx_remove_tree(drill->scratch, &ignored);
+    cx_fd_close(&drill->lock_fd);
     cx_free(&drill->scratch);
     cx_free(&drill->data);
     cx_json_free(&drill->steps);
@@ -332,7 +334,10 @@ static bool make_scratch(struct drill *drill, cx_err *err)
         return cx_fail_errno(err, "make a folder in %s", place);
     drill->scratch = CX_TAKE(pattern);
     drill->data = cx_path_join(drill->scratch, "data");
-    return true;
+
+    CX_AUTO(cx_free) char *lock = cx_path_join(drill->scratch, "drill.lock");
+
+    return cx_lock(lock, &drill->lock_fd, err);
 }
 
 static void add_figures(json_t *document, const json_t *answer)
@@ -357,7 +362,7 @@ static bool drill_run(cx_run *run, const void *parsed, cx_err *err)
     CX_AUTO(restore_close) restore_backup backup = {0};
     CX_AUTO(close_drill)
     struct drill drill = {
-        .option = option, .steps = json_array(), .ok = true, .keep = option->keep};
+        .option = option, .steps = json_array(), .ok = true, .keep = option->keep, .lock_fd = -1};
     CX_AUTO(cx_json_free) json_t *document = NULL;
     CX_AUTO(cx_json_free) json_t *answer = NULL;
     int64_t rpo_ms, answered_ms = 0;

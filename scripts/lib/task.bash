@@ -1,0 +1,140 @@
+# task.bash: what the tasks of scripts/maintenance are made of; sourced by each file of scripts/tasks.
+#
+#   NAME [--dry-run] [--policy FILE] [--reports DIR] [--config FILE]
+#
+# A task prints one JSON document: {"ok","changed","summary","findings":[{"severity","subject","message"}],
+# "facts":{…}}; share/schemas/maintenance-report.json says what stands in its facts. Exit status 0: ok, 1: it found
+# something critical, else it could not be done. scripts/maintenance makes a report of the document, under the
+# lock of the host; a task alone changes what it is about and nothing else, so that it can be run by hand.
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154 # variables that cross the files of this library
+
+# shellcheck source=procedure.bash
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/procedure.bash"
+
+option+=([policy]="" [reports]="")
+changed=false
+facts='{}'
+declare -A config_of=()
+
+# finding SEVERITY SUBJECT MESSAGE: info, warning (somebody should look), critical (the task is not ok).
+finding() {
+    jq -nc --arg severity "$1" --arg subject "$2" --arg message "$3" \
+        '{severity: $severity, subject: $subject, message: $message}' >>"$scratch/findings"
+}
+
+# findings: JSON lines on stdin, each as finding writes it.
+findings() {
+    cat >>"$scratch/findings"
+}
+
+# fact NAME JSON
+fact() {
+    facts=$(jq -c --arg name "$1" --slurpfile value <(printf '%s' "$2") '.[$name] = $value[0]' <<<"$facts")
+}
+
+# policy_value FILTER: of the maintenance policy.
+policy_value() {
+    jq -r ".maintenance$1" <<<"$policy"
+}
+
+config_value() {
+    echo "${config_of[$1]-}"
+}
+
+# load_config: sets config, the configuration as JSON, and config_of, its texts and numbers by name.
+load_config() {
+    local key value
+    config=$(tool cx-config show --json)
+    while IFS=$'\t' read -r key value; do
+        config_of[$key]=$value
+    done < <(jq -r 'to_entries[] | select(.value | type == "string" or type == "number") | "\(.key)\t\(.value)"' <<<"$config")
+}
+
+read_policy() {
+    local file=()
+    [[ -z ${option[policy]} ]] || file=(--file "${option[policy]}")
+    tool cx-config policy maintenance "${file[@]}" --json
+}
+
+# reports_folder: sets reports: reports/ below log_dir, else a folder of the user.
+reports_folder() {
+    local log_dir
+    reports=${option[reports]:-${CX_REPORTS-}}
+    [[ -z $reports ]] || return 0
+    log_dir=$(cx-config get log_dir --raw)
+    reports=$log_dir/reports
+    ((${#dry[@]})) || mkdir -p "$reports" 2>/dev/null || true
+    if [[ ! -w $reports && (! -w $log_dir || -e $reports) ]]; then
+        reports=${XDG_STATE_HOME:-$HOME/.local/state}/cx/reports/$(cx-config get cluster --raw)
+    fi
+}
+
+# last_report TASK: prints the latest report of a task that was ok; `null` when there is none.
+last_report() {
+    local path found=""
+    for path in "$reports/$1"/*.json; do
+        found=$path # names sort by time
+    done
+    if [[ -n $found ]]; then jq -c . "$found"; else echo null; fi
+}
+
+# keep FILE: stdin becomes the file, durably, in one step. A dry run keeps nothing.
+keep() {
+    if ((${#dry[@]})); then
+        cat >/dev/null
+        return
+    fi
+    (umask 027 && mkdir -p "${1%/*}" && cat >"$1.new")
+    sync "$1.new"
+    mv -T "$1.new" "$1"
+    sync "${1%/*}"
+}
+
+# megabytes BYTES: for people.
+megabytes() {
+    jq -nr --argjson bytes "$1" '($bytes / 1048576 * 10 | round) / 10 | "\(.) MiB"'
+}
+
+# open_by PATH: the processes that have this file open, one id a line. Root sees all, others their own.
+open_by() {
+    local text=$1 character
+    for character in \\ '*' '?' '['; do
+        text=${text//"$character"/\\"$character"}
+    done
+    find /proc/[0-9]*/fd -maxdepth 1 -lname "$text" 2>/dev/null | cut -d/ -f3 | sort -nu || true
+}
+
+# task_main FUNCTION WORD…: the whole task.
+task_main() {
+    local run=$1 summary="" document
+    shift
+    parse_options "$@"
+    ((${#arguments[@]} == 0)) || give_up usage "unexpected argument ${arguments[0]}" "${0##*/} --help"
+    policy=$(read_policy)
+    load_config
+    reports_folder
+    : >"$scratch/findings"
+    trap 'task_exit $?' EXIT
+    "$run"
+    document=$(jq -nc --slurpfile findings "$scratch/findings" --argjson changed "$changed" --arg summary "$summary" \
+        --argjson dry "$((${#dry[@]}))" --slurpfile facts <(printf '%s' "$facts") '
+        {ok: ($findings | any(.severity == "critical") | not), changed: $changed, summary: $summary,
+         findings: $findings, facts: $facts[0]} + if $dry > 0 then {dry_run: true} else {} end')
+    rm -rf "$scratch"
+    printf '%s\n' "$document"
+    [[ $document == '{"ok":true'* ]] || exit 1
+}
+
+# A step that failed with a reason is an error, and no answer; a tool that failed has told its own.
+task_exit() {
+    local reason="" code=unavailable hint=""
+    trap - EXIT
+    [[ ! -s $scratch/reason ]] || reason=$(<"$scratch/reason")
+    if [[ -s $scratch/code ]]; then
+        { read -r code && read -r hint; } <"$scratch/code"
+    fi
+    rm -rf "$scratch"
+    (($1 != 1)) || [[ -z $reason ]] || give_up "$code" "$reason" "$hint"
+    exit "$1"
+}
