@@ -124,7 +124,9 @@ static void read_s3(const cx_rule_map *map, json_t *out)
                    prefix[0] != '\0' ? "/" : "", prefix, cx_json_text_or_empty(out, "region"));
     if (endpoint[0] != '\0')
         cx_buffer_addf(&dest, "&endpoint=%s", endpoint);
-    cx_buffer_addf(&dest, "&path_style=%d", json_is_true(json_object_get(out, "path_style")));
+    /* Unsaid where it is the default, which a server named by the environment changes. */
+    if (endpoint[0] != '\0' || json_is_true(json_object_get(out, "path_style")))
+        cx_buffer_addf(&dest, "&path_style=%d", json_is_true(json_object_get(out, "path_style")));
     CX_AUTO(cx_free) char *text = cx_buffer_take_text(&dest);
     json_object_set_new(out, "dest", cx_json_text(text));
 }

@@ -22,7 +22,8 @@ typedef struct cx_s3_place {
 /* "s3://bucket/prefix?endpoint=…&region=…&path_style=1". Credentials from AWS_ACCESS_KEY_ID,
  * AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, else from the file aws-credentials in
  * $CREDENTIALS_DIRECTORY, $AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials (profile $AWS_PROFILE,
- * else default). */
+ * else default). Without an endpoint in the URL $AWS_ENDPOINT_URL_S3 is used, else $AWS_ENDPOINT_URL,
+ * else Amazon's of the region. */
 CX_MUST_CHECK bool cx_s3_place_parse(const char *url, cx_s3_place *place, cx_err *err);
 void cx_s3_place_free(cx_s3_place *place);
 

@@ -76,6 +76,10 @@ static bool read_options(cx_s3_place *place, const char *query, cx_err *err)
             return false;
         query += size + (query[size] == '&');
     }
+    if (place->endpoint == NULL)
+        place->endpoint = cx_strdup(environment("AWS_ENDPOINT_URL_S3"));
+    if (place->endpoint == NULL)
+        place->endpoint = cx_strdup(environment("AWS_ENDPOINT_URL"));
     /* Servers of one's own seldom have a name for each bucket. */
     if (!has_path_style)
         place->path_style = place->endpoint != NULL;

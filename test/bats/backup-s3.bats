@@ -104,3 +104,28 @@ at() {
     assert_error busy
     [[ $stderr == *elsewhere* && $stderr == *nightly* ]]
 }
+
+# Nothing in the document names the server: the environment does, as for every other S3 client.
+@test "the operators' backup policy as it stands: to both destinations, each component, and not twice within the hour" {
+    make_node
+    export AWS_ENDPOINT_URL=http://127.0.0.1:$S3_PORT
+    awk '/^```yaml$/ {getline; inside = ($0 == "backup:")} /^```$/ {inside = 0} inside' \
+        "$CX_ROOT/test/reference/operational-procedures.md" |
+        sed "s#/backup/caxton#$BATS_TEST_TMPDIR/local#" >"$BATS_TEST_TMPDIR/backup.yaml"
+    local run=(cx-backup run --policy "$BATS_TEST_TMPDIR/backup.yaml" --recipients-file "$keys/recipients.txt"
+        --sign-key "$keys/sign.key")
+    run -0 --separate-stderr "${run[@]}"
+    validate_schema cx-backup-run
+    assert_json '[.type, (.destinations | map(.verified, .checked))]' '["full",[true,true,true,true]]'
+    # Within the hour nothing is due.
+    run -0 --separate-stderr "${run[@]}"
+    assert_json .changed false
+    for repo in "$BATS_TEST_TMPDIR/local" "s3://caxton-backups"; do
+        run -0 cx-backup verify --all --repo "$repo" --identity "$identity" --trusted-key "$trusted"
+        assert_json '[.ok, (.backups | length)]' '[true,1]'
+        # Each component of the document is in it.
+        run -0 cx-backup show "$(jq -r ".backups[0].id" <<<"$output")" --repo "$repo"
+        assert_json '[.components[].name] | sort | join(" ")' \
+            "agent_registry agent_state certificates configuration message_queues"
+    done
+}
