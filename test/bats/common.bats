@@ -102,7 +102,7 @@ load common
         [[ ! -e $BATS_TEST_TMPDIR/state/a && ! -e $BATS_TEST_TMPDIR/state/b ]] ||
             [[ -e $BATS_TEST_TMPDIR/state/a && -e $BATS_TEST_TMPDIR/state/b ]]
     }
-    in_two() { "${crash[@]}" python3 -c 'import os, sys
+    in_two() { "${crash[@]}" /usr/bin/python3 -SE -c 'import os, sys
 os.chdir(sys.argv[1])
 os.makedirs("a", exist_ok=True); os.makedirs("b", exist_ok=True)' "$BATS_TEST_TMPDIR"/state; }
     is_there() { [[ $1 == crashed || -e $BATS_TEST_TMPDIR/state/b ]]; }

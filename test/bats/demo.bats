@@ -65,7 +65,7 @@ demo_ran() {
 
 @test "Ctrl-C at any step leaves no process behind" {
     local words pid
-    for words in "== 2" "== 6" "local-cluster start node-3" "from here on 200" "upgrade_canary"; do
+    for words in "== 2" "local-cluster start node-3" "upgrade_canary"; do
         : >"$BATS_TEST_TMPDIR/demo.log"
         start_daemon demo env --default-signal=INT demo
         pid=$daemon_pid

@@ -58,7 +58,7 @@ accused() {
 }
 
 @test "up: an address that is taken is told before anything is made, and the folder stays free" {
-    start_daemon squatter python3 -c "import socket, time
+    start_daemon squatter /usr/bin/python3 -c "import socket, time
 s = socket.create_server(('$CX_NETWORK.13', 8080)); time.sleep(60)"
     is_taken() { ss -Hlnt "src = $CX_NETWORK.13" | grep -q 8080; }
     wait_until 5 is_taken
@@ -232,7 +232,7 @@ s = socket.create_server(('$CX_NETWORK.13', 8080)); time.sleep(60)"
 }
 
 @test "up: another program on the port is named instead of a daemon that fails" {
-    start_daemon other python3 -c '
+    start_daemon other /usr/bin/python3 -c '
 import socket, sys, time
 listener = socket.create_server((sys.argv[1], 7946))
 print("ready", flush=True)

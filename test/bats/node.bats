@@ -369,7 +369,7 @@ END
     printf '{"torn' >>"$BATS_TEST_TMPDIR/node-1/data/audit.log"
     start_node 1
     api adam DELETE /api/v1/agents/echo
-    python3 - "$BATS_TEST_TMPDIR/node-1/data/audit.log" <<'END'
+    /usr/bin/python3 - "$BATS_TEST_TMPDIR/node-1/data/audit.log" <<'END'
 import hashlib, json, sys
 before = "0" * 64
 lines = open(sys.argv[1], "rb").read().splitlines()
@@ -393,7 +393,7 @@ END
     assert_json .status ok
 
     # 100 MB of header, as fast as it is taken; then a client that says nothing more.
-    python3 - "$address" "$PKI/adam" <<'END'
+    /usr/bin/python3 - "$address" "$PKI/adam" <<'END'
 import socket, ssl, sys
 host, port = sys.argv[1].split(":")
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

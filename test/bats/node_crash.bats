@@ -91,7 +91,7 @@ run_deploy() {
     "${crash[@]}" cx-node run --config "$BATS_TEST_TMPDIR/node-1/config.yaml" \
         2>>"$BATS_TEST_TMPDIR/crashed.log" &
     pid=$!
-    until answers_health 1 || ! is_running $pid; do :; done
+    until answers_health 1 || ! is_running $pid; do sleep 0.05; done
     deploy counter >"$BATS_TEST_TMPDIR/deployed" 2>/dev/null || true
     kill -TERM $pid 2>/dev/null || true
     pkill -TERM -P $pid 2>/dev/null || true # strace passes no signal on

@@ -217,47 +217,43 @@ journal() {
     assert_equal "$(grep -c ^fake-upgrade "$FAKE/calls" || true)" 0
 }
 
-# killed_after RECORDS…: the script and all it started end by -9 after so many lines; a resumed one finishes.
+# killed_after RECORDS: the script and all it started end by -9 after so many lines; a resumed one finishes.
 killed_after() {
-    local number pid
-    for number; do
-        cluster 0.1.0 0.1.0 0.1.0
-        rm -rf "$CX_RUNS"
-        setsid rolling-upgrade --to 0.1.1 "${quick[@]}" >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" &
-        pid=$!
-        wait_until 60 has_lines "$BATS_TEST_TMPDIR/out" "$number"
-        kill -KILL -- "-$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-        assert_equal "$(rolling-upgrade --status | jq -r '.state, .interrupted' | xargs)" "failed true"
-        run --separate-stderr rolling-upgrade --to 0.1.1 "${quick[@]}" --resume
-        [[ $status == 0 ]] || fail "after $number records: $output $stderr"
-        assert_equal "$(versions)" "0.1.1 0.1.1 0.1.1"
-        assert_equal "$(states)" active
-        assert_equal "$(rolling-upgrade --status | jq -r .state)" 'done'
-        # What the journal has as done was not done again, but for the drain of a node under way.
-        assert_equal "$(journal | jq -rs '[.[] | select(.status == "ok" and .phase != "run") | "\(.step)/\(.node_id)"]
-            | group_by(.) | map(select(length > 1) | .[0] | select(startswith("drain_") | not)) | join(" ")')" ""
-    done
+    local number=$1 pid
+    setsid rolling-upgrade --to 0.1.1 "${quick[@]}" >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" &
+    pid=$!
+    wait_until 60 has_lines "$BATS_TEST_TMPDIR/out" "$number"
+    kill -KILL -- "-$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    assert_equal "$(rolling-upgrade --status | jq -r '.state, .interrupted' | xargs)" "failed true"
+    run --separate-stderr rolling-upgrade --to 0.1.1 "${quick[@]}" --resume
+    [[ $status == 0 ]] || fail "after $number records: $output $stderr"
+    assert_equal "$(versions)" "0.1.1 0.1.1 0.1.1"
+    assert_equal "$(states)" active
+    assert_equal "$(rolling-upgrade --status | jq -r .state)" 'done'
+    # What the journal has as done was not done again, but for the drain of a node under way.
+    assert_equal "$(journal | jq -rs '[.[] | select(.status == "ok" and .phase != "run") | "\(.step)/\(.node_id)"]
+        | group_by(.) | map(select(length > 1) | .[0] | select(startswith("drain_") | not)) | join(" ")')" ""
 }
 
 @test "upgrade: killed with -9 while it validates, it resumes and finishes" {
-    killed_after 2 5
+    killed_after 5
 }
 
 @test "upgrade: killed with -9 while it drains and upgrades the canary, it resumes and finishes" {
-    killed_after 10 12
+    killed_after 10
 }
 
 @test "upgrade: killed with -9 while it watches the canary, it resumes and finishes" {
-    killed_after 14 17
+    killed_after 14
 }
 
 @test "upgrade: killed with -9 in the middle of the nodes, it resumes and finishes" {
-    killed_after 22 29
+    killed_after 22
 }
 
 @test "upgrade: killed with -9 at the last node and near the end, it resumes and finishes" {
-    killed_after 36 45
+    killed_after 45
 }
 
 @test "upgrade: killed with -9 before the first record, --resume with --to starts" {
