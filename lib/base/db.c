@@ -79,6 +79,8 @@ static bool make_file(const char *path, cx_err *err)
 
     if (fd < 0)
         return errno == EEXIST || cx_fail_errno(err, "create %s", path);
+    if (!cx_give_to_owner(fd, path, err))
+        return false;
     if (fsync(fd) < 0)
         return cx_fail_errno(err, "fsync %s", path);
     if (!slash)

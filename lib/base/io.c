@@ -106,13 +106,40 @@ static bool sync_parent(const char *path, cx_err *err)
     return split_path(path, &folder, &name, err) && cx_sync_folder(folder, err);
 }
 
+bool cx_give_to_owner(int fd, const char *path, cx_err *err)
+{
+    CX_AUTO(cx_free) char *folder = NULL;
+    const char *name;
+    struct stat info;
+
+    if (geteuid() != 0)
+        return true;
+    if (!split_path(path, &folder, &name, err))
+        return false;
+    if (stat(folder, &info) < 0)
+        return cx_fail_errno(err, "stat %s", folder);
+    if (info.st_uid != 0 && fchown(fd, info.st_uid, info.st_gid) < 0)
+        return cx_fail_errno(err, "give %s to the owner of its folder", path);
+    return true;
+}
+
+static bool give_folder_to_owner(const char *path, cx_err *err)
+{
+    CX_AUTO(cx_fd_close)
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return geteuid() != 0 || cx_fail_errno(err, "open %s", path);
+    return cx_give_to_owner(fd, path, err);
+}
+
 static bool make_folder(const char *path, mode_t mode, bool *changed, cx_err *err)
 {
     struct stat info;
 
     if (mkdir(path, mode) == 0) {
         *changed = true;
-        return sync_parent(path, err);
+        return give_folder_to_owner(path, err) && sync_parent(path, err);
     }
     /* Not only EEXIST: what is on a read-only file system or in a foreign folder may be there. */
     int number = errno;
@@ -286,6 +313,8 @@ bool cx_stage_open(const char *path, mode_t mode, cx_stage **stage, cx_err *err)
     if (made->fd < 0)
         return fail_to_create(err, path);
     made->temp = CX_TAKE(temp);
+    if (!cx_give_to_owner(made->fd, path, err))
+        return false;
     *stage = CX_TAKE(made);
     return true;
 }

@@ -44,6 +44,10 @@ CX_MUST_CHECK bool cx_write_all(int fd, cx_bytes bytes, const char *name, cx_err
 /* mkdir -p; made folders get mode, and their parents are fsynced. *changed (may be NULL) tells
  * whether anything was made. */
 CX_MUST_CHECK bool cx_make_folders(const char *path, mode_t mode, bool *changed, cx_err *err);
+/* As root, gives what this process has just made, open as fd, to the owner of its folder: what an
+ * administrator makes in the folders of a service the service can read and change. Everything that
+ * makes a file or folder here does so. Nothing for anybody else, and in a folder of root's. */
+CX_MUST_CHECK bool cx_give_to_owner(int fd, const char *path, cx_err *err);
 /* fsync of a folder, after a rename or unlink in it. */
 CX_MUST_CHECK bool cx_sync_folder(const char *path, cx_err *err);
 /* Removes a file durably; a missing one is fine. */

@@ -27,11 +27,15 @@ static bool fail_held(cx_err *err, int fd, const char *path)
 
 static bool open_lock(const char *path, int *fd, cx_err *err)
 {
+    const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
     struct stat info;
-    CX_AUTO(cx_fd_close)
-    int opened =
-        open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+    CX_AUTO(cx_fd_close) int opened = open(path, flags | O_EXCL, 0600);
 
+    /* One that was there is not ours to give away. */
+    if (opened >= 0 && !cx_give_to_owner(opened, path, err))
+        return false;
+    if (opened < 0)
+        opened = open(path, flags, 0600);
     if (opened < 0)
         return cx_fail_errno(err, "open the lock %s", path);
     if (fstat(opened, &info) < 0)

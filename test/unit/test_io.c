@@ -449,10 +449,58 @@ static void a_full_disk_is_an_io_error(void **state)
     assert_int_equal(err.code, CX_IO);
 }
 
+/* Only root can give anything away. */
+static void what_root_makes_belongs_to_the_owner_of_its_folder(void **state)
+{
+    const char *const made[] = {"service/file", "service/new", "service/lock"};
+    struct stat info;
+    int lock = -1;
+    cx_err err;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(mkdir("service", 0750), 0);
+    assert_int_equal(chown("service", 4711, 4712), 0);
+
+    assert_true(cx_replace("service/file", 0600, (cx_bytes){(const uint8_t *)"x", 1}, &err));
+    assert_true(cx_make_folders("service/new/below", 0750, NULL, &err));
+    assert_true(cx_lock("service/lock", &lock, &err));
+    cx_fd_close(&lock);
+    for (size_t i = 0; i < CX_COUNT(made); i++) {
+        assert_int_equal(stat(made[i], &info), 0);
+        assert_int_equal(info.st_uid, 4711);
+        assert_int_equal(info.st_gid, 4712);
+    }
+    assert_int_equal(stat("service/new/below", &info), 0);
+    assert_int_equal(info.st_uid, 4711);
+}
+
+static void a_lock_that_was_there_keeps_its_owner(void **state)
+{
+    struct stat info;
+    int lock = -1;
+    cx_err err;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(mkdir("service", 0750), 0);
+    assert_true(cx_replace("service/lock", 0600, (cx_bytes){(const uint8_t *)"", 0}, &err));
+    assert_int_equal(chown("service", 4711, 4712), 0);
+
+    assert_true(cx_lock("service/lock", &lock, &err));
+    cx_fd_close(&lock);
+    assert_int_equal(stat("service/lock", &info), 0);
+    assert_int_equal(info.st_uid, 0);
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, enter_scratch, leave_scratch)
     const struct CMUnitTest tests[] = {
+        IN_SCRATCH(what_root_makes_belongs_to_the_owner_of_its_folder),
+        IN_SCRATCH(a_lock_that_was_there_keeps_its_owner),
         IN_SCRATCH(a_replaced_file_has_the_new_bytes_and_mode),
         IN_SCRATCH(a_link_is_replaced_not_followed),
         IN_SCRATCH(a_created_file_is_never_overwritten),

@@ -190,13 +190,16 @@ static bool corrupt(const char *path, cx_err *err, const char *what)
 /* Opens the log to append; a new one is on disk, name and all, before anything is in it. */
 static bool open_log(const char *path, int *fd, cx_err *err)
 {
-    struct stat before;
-    bool is_new = stat(path, &before) < 0;
-    CX_AUTO(cx_fd_close)
-    int opened = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW;
+    CX_AUTO(cx_fd_close) int opened = open(path, flags | O_EXCL, 0600);
+    bool is_new = opened >= 0;
 
+    if (!is_new)
+        opened = open(path, flags, 0600);
     if (opened < 0)
         return cx_fail_errno(err, "open %s", path);
+    if (is_new && !cx_give_to_owner(opened, path, err))
+        return false;
     if (is_new) {
         const char *slash = strrchr(path, '/');
         CX_AUTO(cx_free)
