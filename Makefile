@@ -6,7 +6,8 @@
 #   make unit                         the unit tests
 #   make fuzz-run FUZZ_SECONDS=60     the fuzz targets by clang, into build-fuzz/
 #   make layers style                 architecture and style of the sources
-#   make install DESTDIR= PREFIX=/usr/local
+#   make install uninstall            DESTDIR= PREFIX=/usr/local UNITS_DIR=PREFIX/lib/systemd/system
+#   make deb                          build/cx_VERSION_ARCH.deb
 
 # ---- what
 
@@ -48,19 +49,19 @@ FIXTURES := $(call objects,$(filter-out test/unit/test_%,$(wildcard test/unit/*.
 
 # ---- rules
 
-# Few files say the version or the prefix: another one compiles those alone, and links.
-SAYING := lib/base/cli.o lib/base/http_transfer.o lib/config/share.o test/unit/test_cli.o
-SAID    = -DCX_VERSION='"$(VERSION)"' -DCX_SHARE_DIR='"$(PREFIX)/share/cx"'
+# Few files say the version: another one compiles those alone, and links.
+SAYING := lib/base/cli.o lib/base/http_transfer.o test/unit/test_cli.o
+SAID    = -DCX_VERSION='"$(VERSION)"'
 $(SAYING:%=$(BUILD)/%) $(SAYING:%=build-fuzz/%): CPPFLAGS += $(SAID)
 $(SAYING:%=$(BUILD)/%): $(BUILD)/said
 $(BUILD)/said: FORCE
 	@mkdir -p $(@D)
-	@echo $(VERSION) $(PREFIX) | cmp -s - $@ || echo $(VERSION) $(PREFIX) >$@
+	@echo $(VERSION) | cmp -s - $@ || echo $(VERSION) >$@
 FORCE:
 
 # Rules stand above `all`, which is what plain `make` makes all the same.
 .DEFAULT_GOAL := all
-.PHONY: FORCE all unit fuzz fuzz-run layers style lint install clean
+.PHONY: FORCE all unit fuzz fuzz-run layers style lint manual install uninstall deb clean
 .SECONDARY:
 .SECONDEXPANSION:
 .DELETE_ON_ERROR:
@@ -86,7 +87,7 @@ $(BUILD)/unit/%: $(BUILD)/test/unit/%.o $(FIXTURES) $$(call tool_of,$$*) $(LIBCX
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)
 
 # ---- fuzz
 
@@ -126,7 +127,7 @@ fuzz-run: $(FUZZERS)
 	    $(FUZZ)/corpus/$$name $$seeds || exit 1; \
 	done
 
--include $(shell find $(FUZZ) -name '*.d' 2>/dev/null)
+-include $(shell find $(FUZZ) -name '*.d' -type f 2>/dev/null)
 
 # ---- checks
 
@@ -146,15 +147,67 @@ lint:
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -Ilib --library=test/cppcheck.cfg \
 	  --enable=warning,performance,portability lib tools
 
+# ---- manual: what the programs say of themselves
+
+MANUAL := scripts/manual scripts/common.sh scripts/lib/manual.jq share/man/examples share/man/files
+PAGES  := $(TOOLS:%=$(BUILD)/man/cx-%.1) $(BUILD)/man/caxton.1 $(BUILD)/man/cx-scripts.7
+manual: $(PAGES) $(BUILD)/man/completions
+
+$(BUILD)/man/%: $$(filter $(BINARIES),$(BUILD)/$$(basename $$*)) $(MANUAL) $(wildcard scripts/* runbooks/*) | $(BINARIES)
+	@mkdir -p $(@D)
+	CX_BUILD=$(CURDIR)/$(BUILD) scripts/manual $(if $(filter completions,$*),$*,man $(basename $*)) >$@
+
 # ---- install
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/cx/scripts $(DESTDIR)$(PREFIX)/share/cx/runbooks
+# Everything finds the rest from where it is itself: the tree works at any PREFIX, and after a move.
+SHARE       := $(PREFIX)/share/cx
+COMPLETIONS := $(PREFIX)/share/bash-completion/completions
+UNITS_DIR   ?= $(PREFIX)/lib/systemd/system
+FOLDERS     := $(filter-out man systemd debian logrotate,$(notdir $(wildcard share/*)))
+
+install: all manual
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7 \
+	  $(DESTDIR)$(COMPLETIONS) $(DESTDIR)$(UNITS_DIR)
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin
-	cp -R share/. $(DESTDIR)$(PREFIX)/share/cx
-	cp -R scripts/. $(DESTDIR)$(PREFIX)/share/cx/scripts
-	cp -R runbooks/. $(DESTDIR)$(PREFIX)/share/cx/runbooks
+	rm -rf $(DESTDIR)$(SHARE)
+	install -d $(DESTDIR)$(SHARE)/scripts/lib
+	cp -R $(FOLDERS:%=share/%) $(wildcard runbooks) $(DESTDIR)$(SHARE)
+	install -m 0755 $$(scripts/manual scripts | grep ^scripts/) scripts/caxton $(DESTDIR)$(SHARE)/scripts
+	install -m 0644 scripts/common.sh $(DESTDIR)$(SHARE)/scripts
+	install -m 0644 $(filter-out %/manual.jq %/completion.bash,$(wildcard scripts/lib/*)) $(DESTDIR)$(SHARE)/scripts/lib
 	ln -sfn ../share/cx/scripts/caxton $(DESTDIR)$(PREFIX)/bin/caxton
+	install -m 0644 $(filter %.1,$(PAGES)) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 0644 $(filter %.7,$(PAGES)) $(DESTDIR)$(PREFIX)/share/man/man7
+	install -m 0644 $(BUILD)/man/completions $(DESTDIR)$(COMPLETIONS)/caxton
+	for name in $(TOOLS); do ln -sfn caxton $(DESTDIR)$(COMPLETIONS)/cx-$$name; done
+	for unit in share/systemd/*.service; do \
+	  sed 's,@BIN@,$(PREFIX)/bin,' $$unit >$(DESTDIR)$(UNITS_DIR)/$${unit##*/}; done
+	for kind in sysusers tmpfiles; do \
+	  install -D -m 0644 share/systemd/$$kind.conf $(DESTDIR)$(PREFIX)/lib/$$kind.d/cx.conf; done
+
+uninstall:
+	rm -rf $(DESTDIR)$(SHARE)
+	rm -f $(TOOLS:%=$(DESTDIR)$(PREFIX)/bin/cx-%) $(DESTDIR)$(PREFIX)/bin/caxton \
+	  $(TOOLS:%=$(DESTDIR)$(COMPLETIONS)/cx-%) $(DESTDIR)$(COMPLETIONS)/caxton \
+	  $(patsubst $(BUILD)/man/%.1,$(DESTDIR)$(PREFIX)/share/man/man1/%.1,$(filter %.1,$(PAGES))) \
+	  $(DESTDIR)$(PREFIX)/share/man/man7/cx-scripts.7 $(DESTDIR)$(PREFIX)/lib/sysusers.d/cx.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/cx.conf \
+	  $(patsubst share/systemd/%,$(DESTDIR)$(UNITS_DIR)/%,$(wildcard share/systemd/*.service))
+
+# ---- package
+
+# debhelper works in a folder that it calls the sources; it lies below BUILD and holds what it needs.
+DEB      := $(BUILD)/deb/cx
+DEB_DATE := $(shell git log -1 --format=%cD 2>/dev/null || date -R)
+deb: all manual
+	rm -rf $(DEB) && mkdir -p $(DEB)
+	cp -R share/debian $(DEB)/debian
+	cp share/logrotate/caxton $(DEB)/debian/cx.logrotate
+	cp README.md $(DEB)
+	cp CHANGELOG.md $(DEB)/NEWS.md
+	printf 'cx (%s) stable; urgency=medium\n\n  * See NEWS.md.gz beside this file.\n\n -- %s  %s\n' $(VERSION) \
+	  "$$(sed -n 's/^Maintainer: //p' share/debian/control)" "$(DEB_DATE)" >$(DEB)/debian/changelog
+	cd $(DEB) && CX_SOURCE=$(CURDIR) CX_VERSION=$(VERSION) CX_BUILD=$(BUILD) debian/rules binary
+	mv $(BUILD)/deb/cx_$(VERSION)_*.deb $(BUILD)
 
 clean:
 	rm -rf build build-*

@@ -7,10 +7,6 @@
 
 #include "base/io.h"
 
-#ifndef CX_SHARE_DIR
-#define CX_SHARE_DIR "/usr/local/share/cx"
-#endif
-
 /* The folder above that of the running program: of build/cx-config, or of PREFIX/bin/cx-config. */
 static char *program_prefix(void)
 {
@@ -51,5 +47,5 @@ char *cx_share_path(const char *name)
         if (is_share(folder))
             return cx_path_join(folder, name);
     }
-    return cx_path_join(CX_SHARE_DIR, name);
+    return cx_path_join("/usr/local/share/cx", name);
 }

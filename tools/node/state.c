@@ -25,7 +25,8 @@ enum {
     CERTS_MS = 10000,   /* certificate files are looked at so often */
     AGENTS_GRACE_MS = 2000,
     FAREWELL_MS = 50,
-    RESEND_MS = 200, /* an agent's message that found its queue full */
+    RESEND_MS = 200,        /* an agent's message that found its queue full */
+    END_RESERVE_MS = 30000, /* after drain_timeout: agents end, what is left is written */
 };
 
 /* ---- what the parts tell each other */
@@ -477,7 +478,9 @@ void node_self_end(node_self *node, const char *why)
         return;
     }
     node->stopping = true;
-    sd_notify(0, "STOPPING=1");
+    /* systemd's own limit is a guess; drain_timeout is not. */
+    sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
+               (node->config->drain_timeout_ms + END_RESERVE_MS) * 1000);
     cx_log_write(&node->log, CX_INFO, "stopping", "{s:s, s:I}", "reason", why, "in_flight",
                  (json_int_t)node_agents_in_flight(node->agents));
     cx_httpd_stop_accepting(node->httpd);
