@@ -174,7 +174,8 @@ install: all manual
 	cp -R $(FOLDERS:%=share/%) $(wildcard runbooks) $(DESTDIR)$(SHARE)
 	install -m 0755 $$(scripts/manual scripts | grep ^scripts/) scripts/caxton $(DESTDIR)$(SHARE)/scripts
 	install -m 0644 scripts/common.sh $(DESTDIR)$(SHARE)/scripts
-	install -m 0644 $(filter-out %/manual.jq %/completion.bash,$(wildcard scripts/lib/*)) $(DESTDIR)$(SHARE)/scripts/lib
+	cp $(filter-out %/manual.jq %/completion.bash,$(wildcard scripts/lib/*)) $(DESTDIR)$(SHARE)/scripts/lib
+	chmod -R u+rwX,go+rX,go-w $(DESTDIR)$(SHARE)
 	ln -sfn ../share/cx/scripts/caxton $(DESTDIR)$(PREFIX)/bin/caxton
 	install -m 0644 $(filter %.1,$(PAGES)) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0644 $(filter %.7,$(PAGES)) $(DESTDIR)$(PREFIX)/share/man/man7
