@@ -178,6 +178,21 @@ static bool migrate(cx_db *db, const char *const *migrations, size_t count, cx_e
     return true;
 }
 
+/* Only a file that is still empty can take it (see db_compact.h); in any other one it would be written at
+ * each opening, which costs an fsync and fails on a full disk. */
+static bool enter_auto_vacuum(cx_db *db, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    bool row = false;
+    int64_t pages;
+
+    if (!cx_db_prepare(db, "PRAGMA page_count", &statement, err) || !cx_step(statement, &row, err))
+        return false;
+    pages = row ? cx_column_int(statement, 0) : 0;
+    cx_statement_done(&statement);
+    return pages > 0 || exec(db, "PRAGMA auto_vacuum=INCREMENTAL", err);
+}
+
 static bool prepare_connection(cx_db *db, const char *const *migrations, size_t count,
                                bool read_only, cx_err *err)
 {
@@ -190,8 +205,7 @@ static bool prepare_connection(cx_db *db, const char *const *migrations, size_t 
     if (read_only)
         return true;
     snprintf(limit, sizeof(limit), "PRAGMA journal_size_limit=%d", WAL_SIZE_MAX);
-    /* Only a file that is still empty can take it: see db_compact.h. */
-    return exec(db, "PRAGMA auto_vacuum=INCREMENTAL", err) && enter_wal(db, err) &&
+    return enter_auto_vacuum(db, err) && enter_wal(db, err) &&
            exec(db, "PRAGMA synchronous=FULL", err) && exec(db, limit, err) &&
            migrate(db, migrations, count, err) &&
            /* After the migrations: one that rebuilds a table must be able to drop the old one. */

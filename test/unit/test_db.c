@@ -130,6 +130,21 @@ static void a_migration_that_fails_leaves_nothing(void **state)
     assert_int_equal(ask(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'"), 0);
 }
 
+static void opening_again_writes_nothing(void **state)
+{
+    const struct fixture *fixture = *state;
+    CX_AUTO(cx_db_close) cx_db *first = open_with(fixture, 3);
+    CX_AUTO(cx_db_close) cx_db *second = NULL;
+    CX_AUTO(cx_free) char *wal = cx_format("%s-wal", fixture->path);
+    struct stat before, after;
+
+    assert_int_equal(ask(first, "PRAGMA auto_vacuum"), 2);
+    assert_int_equal(stat(wal, &before), 0);
+    second = open_with(fixture, 3);
+    assert_int_equal(stat(wal, &after), 0);
+    assert_int_equal(after.st_size, before.st_size);
+}
+
 static void reading_needs_a_file_and_writes_nothing(void **state)
 {
     struct fixture *fixture = *state;
@@ -285,6 +300,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_older_file_is_migrated_and_a_newer_one_is_left_alone,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_migration_that_fails_leaves_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(opening_again_writes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reading_needs_a_file_and_writes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(values_come_back_as_they_were_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_statement_given_back_comes_unbound, set_up, tear_down),
