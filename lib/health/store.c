@@ -246,43 +246,64 @@ void cx_health_parcel_free(cx_health_parcel *parcel)
     *parcel = (cx_health_parcel){0};
 }
 
-bool cx_health_store_take(cx_health_store *store, const char *action, size_t max, int64_t wall_ms,
-                          cx_health_parcel *parcel, cx_err *err)
+static bool has_text(const json_t *list, const char *text)
+{
+    size_t at;
+    json_t *item;
+
+    json_array_foreach ((json_t *)list, at, item)
+        if (strcmp(json_string_value(item), text) == 0)
+            return true;
+    return false;
+}
+
+/* A row of a lane; *waits: it is the first, and not due yet. */
+static bool take_row(cx_statement *statement, int64_t wall_ms, cx_health_parcel *parcel,
+                     bool *waits, cx_err *err)
+{
+    json_t *notice = NULL;
+
+    if (parcel->count == 0) {
+        /* A clock that was set back must not hold anything up. */
+        int64_t next_ms = cx_column_int(statement, 2);
+
+        *waits = next_ms > wall_ms && next_ms - wall_ms <= cx_health_outbox_keep_ms;
+        parcel->next_ms = next_ms;
+        parcel->failures = cx_column_int(statement, 3);
+        if (*waits)
+            return true;
+        parcel->notices = json_array();
+    }
+    if (!read_document(statement, 0, &notice, err))
+        return false;
+    json_array_append_new(parcel->notices, notice);
+    parcel->ids[parcel->count++] = cx_column_int(statement, 1);
+    return true;
+}
+
+bool cx_health_store_take(cx_health_store *store, const char *action, size_t max,
+                          const json_t *skip, int64_t wall_ms, cx_health_parcel *parcel,
+                          cx_err *err)
 {
     CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
-    bool row = false;
+    bool row = true, waits = false;
 
     *parcel = (cx_health_parcel){.ids = cx_alloc(max, sizeof(int64_t))};
     if (!cx_db_prepare(store->db,
-                       "SELECT document, id, next_ms, failures FROM outbox WHERE action = ?"
-                       " ORDER BY id LIMIT ?",
+                       "SELECT document, id, next_ms, failures, notice_id FROM outbox"
+                       " WHERE action = ? ORDER BY id LIMIT ?",
                        &statement, err))
         return false;
     cx_bind_text(statement, 1, action);
-    cx_bind_int(statement, 2, (int64_t)max);
-    for (;;) {
-        json_t *notice = NULL;
-
+    cx_bind_int(statement, 2, (int64_t)(max + json_array_size(skip)));
+    while (row && !waits && parcel->count < max) {
         if (!cx_step(statement, &row, err))
             return false;
-        if (!row)
-            return true;
-        if (parcel->count == 0) {
-            /* A clock that was set back must not hold anything up. */
-            int64_t next_ms = cx_column_int(statement, 2);
-            bool waits = next_ms > wall_ms && next_ms - wall_ms <= cx_health_outbox_keep_ms;
-
-            parcel->next_ms = next_ms;
-            parcel->failures = cx_column_int(statement, 3);
-            if (waits)
-                return true;
-            parcel->notices = json_array();
-        }
-        if (!read_document(statement, 0, &notice, err))
+        if (row && !has_text(skip, cx_column_text(statement, 4)) &&
+            !take_row(statement, wall_ms, parcel, &waits, err))
             return false;
-        json_array_append_new(parcel->notices, notice);
-        parcel->ids[parcel->count++] = cx_column_int(statement, 1);
     }
+    return true;
 }
 
 static bool for_each_id(cx_health_store *store, const cx_health_parcel *parcel, const char *sql,
@@ -326,6 +347,26 @@ bool cx_health_store_delay(cx_health_store *store, const cx_health_parcel *parce
                        "UPDATE outbox SET next_ms = ?2, error = ?3, failures = failures + 1"
                        " WHERE id = ?1",
                        next_ms, why, err);
+}
+
+bool cx_health_store_forget(cx_health_store *store, const char *action, const json_t *ids,
+                            cx_err *err)
+{
+    size_t at;
+    json_t *id;
+
+    json_array_foreach ((json_t *)ids, at, id) {
+        CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+
+        if (!cx_db_prepare(store->db, "DELETE FROM outbox WHERE action = ? AND notice_id = ?",
+                           &statement, err))
+            return false;
+        cx_bind_text(statement, 1, action);
+        cx_bind_text(statement, 2, json_string_value(id));
+        if (!cx_run_statement(statement, err))
+            return false;
+    }
+    return true;
 }
 
 bool cx_health_store_drop(cx_health_store *store, const json_t *keys, cx_err *err)

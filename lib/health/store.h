@@ -52,14 +52,20 @@ typedef struct cx_health_parcel { /* one group of notices for one action */
 } cx_health_parcel;
 void cx_health_parcel_free(cx_health_parcel *parcel);
 
+/* skip: ids of notices (a list) that were sent, and stand there only because they could not be
+ * deleted; NULL: none. */
 CX_MUST_CHECK bool cx_health_store_take(cx_health_store *store, const char *action, size_t max,
-                                        int64_t wall_ms, cx_health_parcel *parcel, cx_err *err);
+                                        const json_t *skip, int64_t wall_ms,
+                                        cx_health_parcel *parcel, cx_err *err);
 /* They were sent, or given up. */
 CX_MUST_CHECK bool cx_health_store_done(cx_health_store *store, const cx_health_parcel *parcel,
                                         cx_err *err);
 /* They are tried again then. */
 CX_MUST_CHECK bool cx_health_store_delay(cx_health_store *store, const cx_health_parcel *parcel,
                                          int64_t next_ms, const char *why, cx_err *err);
+/* These notices (a list of ids) were sent by this action. */
+CX_MUST_CHECK bool cx_health_store_forget(cx_health_store *store, const char *action,
+                                          const json_t *ids, cx_err *err);
 /* What waits about these alerts (a list of keys) is dropped: another watcher told it. */
 CX_MUST_CHECK bool cx_health_store_drop(cx_health_store *store, const json_t *keys, cx_err *err);
 /* The actions that have something waiting, and how much: {"page_oncall": 3}; the keys of the alerts

@@ -238,6 +238,84 @@ setup() {
     assert_line --regexp '^cx_watch_rounds_failed [1-9]'
 }
 
+# ---- a disk that is full
+
+# small_disk: the watcher's folder is a file system of its own, of 2 MB.
+small_disk() {
+    ((EUID == 0)) || skip "only root may mount"
+    mkdir -p "$BATS_TEST_TMPDIR/data"
+    mount -t tmpfs -o size=2m none "$BATS_TEST_TMPDIR/data"
+}
+
+fill_disk() {
+    dd if=/dev/zero of="$BATS_TEST_TMPDIR/data/full" bs=4k 2>/dev/null || true
+}
+
+# metric NAME VALUE-PATTERN
+metric() {
+    curl -sf "http://$listen/metrics" | grep -qE "^$1 $2\$"
+}
+
+teardown() {
+    end_daemons
+    ! mountpoint -q "$BATS_TEST_TMPDIR/data" || umount "$BATS_TEST_TMPDIR/data"
+}
+
+@test "a full disk: pages still go out, each once, the trouble is seen, and nothing is repeated when there is room again" {
+    small_disk
+    write_policies
+    listen=$(free_loopback):$(free_port)
+    # One notice waits in the outbox while the disk fills.
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch --listen "$listen"
+    wait_until 10 grep -q not_sent "$BATS_TEST_TMPDIR/watch.log"
+    metric cx_watch_save_failures 0
+    fill_disk
+    wait_until 20 metric cx_watch_save_failures '[1-9][0-9]*'
+    curl -s "http://$listen/api/v1/state" | jq -e '.errors[] | select(contains("health.db"))'
+    start_receiver
+    wait_until 40 paged 'firing disk node-1'
+    # These never were on a disk.
+    answers "$(all_say)"
+    wait_until 20 paged $'firing disk node-1\nresolved disk node-1'
+    answers "$(all_say '.system.disk_percent = 95')"
+    wait_until 20 paged $'firing disk node-1\nresolved disk node-1\nfiring disk node-1'
+    looked 7 # longer than until the outbox is tried again
+    assert_equal "$(pages)" $'firing disk node-1\nresolved disk node-1\nfiring disk node-1'
+
+    rm "$BATS_TEST_TMPDIR/data/full"
+    wait_until 20 metric cx_watch_save_failures 0
+    wait_until 20 alert_is disk firing
+    is_empty() { [[ $(cx-health alerts | jq -c .outbox) == '{}' ]]; }
+    wait_until 20 is_empty
+    stop_daemon watch
+    start_watch --listen "$listen"
+    looked 3
+    assert_equal "$(pages)" $'firing disk node-1\nresolved disk node-1\nfiring disk node-1'
+    run --separate-stderr cx-health alerts --history 1h
+    assert_json '[.alerts[].state]' '["firing","resolved","firing"]'
+}
+
+@test "a full disk while the receiver is away: the page waits in memory, and arrives" {
+    small_disk
+    write_policies
+    listen=$(free_loopback):$(free_port)
+    start_fake "$(all_say)"
+    start_watch --listen "$listen"
+    looked 1
+    fill_disk
+    wait_until 20 metric cx_watch_save_failures '[1-9][0-9]*'
+    answers "$(all_say '.system.disk_percent = 95')"
+    wait_until 20 grep -q not_sent "$BATS_TEST_TMPDIR/watch.log"
+    start_receiver
+    wait_until 30 paged 'firing disk node-1'
+    looked 3
+    assert_equal "$(pages)" 'firing disk node-1'
+    stop_daemon watch
+    run --separate-stderr cx-health watch --policy "$HEALTH" --alerts "$ALERTS" --once
+    assert_error io
+}
+
 # ---- what follows from what
 
 @test "a node that is down is told, and nothing that follows from it" {

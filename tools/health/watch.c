@@ -15,6 +15,7 @@ enum {
     COURIERS = 4,
     JOBS_MAX = 256,
     SAVE_RETRY_MS = 5000,
+    ONCE_SAVES = 2, /* attempts to save with --once */
     SILENCES_LOOK_MS = 2000,
     STATE_VERSION = 1,
     LOCK_WAIT_MS = 1000, /* `alerts` tries the lock for a moment */
@@ -97,10 +98,12 @@ static void save_work(void *data)
     job->failed = !cx_health_store_save(job->watch->store, &job->turn, &job->refused, &job->err);
 }
 
-/* What could not be saved comes first when it is tried again. */
+/* What could not be saved comes first when it is tried again; the newest of too many are left out. */
 static void put_back(json_t **list, json_t **earlier)
 {
-    json_array_extend(*earlier, *list);
+    for (size_t i = 0; i < json_array_size(*list); i++)
+        if (json_array_size(*earlier) < CX_HEALTH_OUTBOX_MAX)
+            json_array_append(*earlier, json_array_get(*list, i));
     json_decref(*list);
     *list = CX_TAKE(*earlier);
 }
@@ -115,8 +118,6 @@ static void tell_peers(watch_self *watch, const json_t *parcels)
         json_array_append(notices, json_object_get(parcel, "notice"));
     watch_peers_tell(watch, notices);
 }
-
-static void save(watch_self *watch);
 
 static bool is_idle(const watch_self *watch)
 {
@@ -145,6 +146,8 @@ static void save_done(void *data)
         put_back(&watch->unsaved_changes, &job->changes);
         put_back(&watch->unsaved_notices, &job->notices);
         watch_set_timer(watch->save_timer, SAVE_RETRY_MS);
+        watch_lanes_wake(watch); /* it is told all the same */
+        watch_events_news(watch);
     } else {
         if (job->refused > 0)
             cx_log_write(&watch->log, CX_ERROR, "outbox_full", "{s:I}", "refused",
@@ -153,22 +156,23 @@ static void save_done(void *data)
             watch_lanes_wake(watch);
         tell_peers(watch, job->notices);
         if (watch->save_again)
-            save(watch);
+            watch_save(watch);
     }
     cx_json_free(&job->state);
     cx_json_free(&job->changes);
     cx_json_free(&job->notices);
     cx_free(&job);
-    if (watch->once && is_idle(watch))
+    if (watch->once && (is_idle(watch) || watch->save_failures == ONCE_SAVES))
         event_base_loopexit(watch->loop, NULL);
 }
 
-static void save(watch_self *watch)
+void watch_save(watch_self *watch)
 {
     struct save_job *job;
 
-    watch->save_again = watch->saving;
-    if (watch->saving)
+    watch->save_again = watch->saving || watch->carried > 0;
+    /* Where it failed, it is tried again when the timer says so. */
+    if (watch->save_again || evtimer_pending(watch->save_timer, NULL))
         return;
     job = cx_alloc(1, sizeof *job);
     job->watch = watch;
@@ -195,7 +199,7 @@ static void on_save(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    save(arg);
+    watch_save(arg);
 }
 
 /* ---- a turn */
@@ -237,7 +241,9 @@ void watch_turn(watch_self *watch)
     }
     json_array_foreach (notices, at, notice)
         watch_address(watch, notice, watch->unsaved_notices);
-    save(watch);
+    watch_save(watch);
+    if (watch->save_failures > 0)
+        watch_lanes_wake(watch);
     watch_events_news(watch);
 }
 
@@ -634,7 +640,9 @@ static bool has_looked(const watch_self *watch, cx_err *err)
             *err = watch->rounds[i].error;
             return false;
         }
-    return true;
+    if (watch->save_failures > 0)
+        *err = watch->save_error;
+    return watch->save_failures == 0;
 }
 
 static json_t *once_json(const watch_self *watch, bool *is_firing)

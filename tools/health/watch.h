@@ -47,7 +47,9 @@ typedef struct watch_lane {
     struct event *timer;
     bool busy, again;
     bool settled;            /* nothing is due now */
-    size_t waiting_failures; /* in a row, for the log: 0 is well */
+    size_t waiting_failures; /* in a row: 0 is well */
+    json_t *sent; /* ids of notices that were sent and are still in the outbox: its file can't
+                                be written; a list */
 } watch_lane;
 
 /* The policies as they are in force. */
@@ -93,6 +95,7 @@ struct watch_self {
     json_t *superseded; /* keys of alerts that another watcher told while ours waited */
     bool saving, save_again, silences_known, peers_known;
     size_t save_failures; /* in a row */
+    size_t carried;       /* couriers that carry what is not saved: nothing is saved meanwhile */
     cx_err save_error;    /* of the last of them */
     struct event *save_timer, *silence_timer;
 
@@ -110,6 +113,9 @@ struct watch_self {
 
 /* Something was seen, heard or silenced: tells what is to be told, and saves. */
 void watch_turn(watch_self *watch);
+/* Now, or as soon as it can be. While it can't, because the disk is full, what is to be sent is sent
+ * all the same, from memory: a page counts for more than that it is never sent twice. */
+void watch_save(watch_self *watch);
 /* All others were asked what they have told. */
 void watch_peers_are_known(watch_self *watch);
 /* Silences of others are kept, as far as they are news. */

@@ -14,11 +14,16 @@ struct courier_job {
     const char *name, *data_dir;
     const json_t *definition; /* the lane's, which outlives the job */
     const cx_log *log;
+    json_t *unsaved;     /* {"action","notice"} that are nowhere but here; NULL: none */
+    json_t *sent_before; /* as the lane's `sent` */
+    int64_t failures;    /* of this lane in a row */
     cx_health_parcel parcel;
-    json_t *notices;    /* that were sent */
+    bool from_memory;   /* the parcel is of `unsaved` */
     int64_t next_at_ms; /* when there is more to do; 0: nothing is left */
     bool sent, gave_up, failed;
+    bool forgotten, kept; /* sent_before is out of the outbox; the parcel is still in it */
     cx_err err;
+    cx_err trouble; /* with the outbox */
 };
 
 static bool is_expired(const json_t *notices, int64_t wall_ms)
@@ -31,57 +36,92 @@ static bool is_expired(const json_t *notices, int64_t wall_ms)
            wall_ms - at_ms > cx_health_outbox_keep_ms;
 }
 
-static bool settle_failure(struct courier_job *job, cx_health_store *store,
-                           const cx_action_outcome *outcome, const cx_err *why, cx_err *err)
+/* It was sent, or given up. What can't be taken out of the outbox is remembered, not sent again. */
+static void settle(struct courier_job *job, cx_health_store *store)
+{
+    job->next_at_ms = cx_wall_ms();
+    job->kept = !job->from_memory && !cx_health_store_done(store, &job->parcel, &job->trouble);
+}
+
+static void settle_failure(struct courier_job *job, cx_health_store *store,
+                           const cx_action_outcome *outcome)
 {
     int64_t wall_ms = cx_wall_ms();
-    int64_t failures = job->parcel.failures + 1;
+    int64_t failures = job->failures + 1;
     int64_t retries = json_integer_value(json_object_get(job->definition, "retries"));
     uint32_t random = 0;
 
+    if (job->parcel.failures >= failures)
+        failures = job->parcel.failures + 1;
     job->gave_up =
         (!outcome->passing && failures > retries) || is_expired(job->parcel.notices, wall_ms);
     if (job->gave_up) {
-        job->next_at_ms = wall_ms;
-        return cx_health_store_done(store, &job->parcel, err);
+        settle(job, store);
+        return;
     }
     cx_random(&random, sizeof random);
     job->next_at_ms = wall_ms + cx_action_wait_ms(failures, random);
-    return cx_health_store_delay(store, &job->parcel, job->next_at_ms, why->message, err);
+    if (!job->from_memory && !cx_health_store_delay(store, &job->parcel, job->next_at_ms,
+                                                    job->err.message, &job->trouble))
+        return; /* the lane's timer waits all the same */
 }
 
-static bool carry(struct courier_job *job, cx_err *err)
+static bool take_from_outbox(struct courier_job *job, cx_health_store **store, cx_err *err)
 {
-    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
-    cx_action_outcome outcome;
-    cx_err why = {0};
+    const json_t *skip = NULL;
 
-    if (!cx_health_store_open(job->data_dir, false, &store, err) ||
-        !cx_health_store_take(store, job->name, cx_action_group_max(job->definition), cx_wall_ms(),
-                              &job->parcel, err))
+    if (!cx_health_store_open(job->data_dir, false, store, err))
         return false;
-    job->next_at_ms = job->parcel.next_ms;
-    if (job->parcel.notices == NULL)
-        return true;
-    job->sent =
-        cx_action_send(job->name, job->definition, job->parcel.notices, job->log, &outcome, &why);
-    if (!job->sent) {
-        job->err = why;
-        return settle_failure(job, store, &outcome, &why, err);
+    if (json_array_size(job->sent_before) > 0) {
+        job->forgotten = cx_health_store_forget(*store, job->name, job->sent_before, &job->trouble);
+        skip = job->forgotten ? NULL : job->sent_before;
     }
-    job->next_at_ms = cx_wall_ms();
-    return cx_health_store_done(store, &job->parcel, err);
+    return cx_health_store_take(*store, job->name, cx_action_group_max(job->definition), skip,
+                                cx_wall_ms(), &job->parcel, err);
+}
+
+static void take_from_memory(struct courier_job *job)
+{
+    size_t max = cx_action_group_max(job->definition), at;
+    json_t *item;
+
+    cx_health_parcel_free(&job->parcel);
+    job->from_memory = true;
+    job->parcel.notices = json_array();
+    json_array_foreach (job->unsaved, at, item)
+        if (at < max)
+            json_array_append(job->parcel.notices, json_object_get(item, "notice"));
+}
+
+/* What is in the outbox is older, and goes first. */
+static bool take(struct courier_job *job, cx_health_store **store, cx_err *err)
+{
+    bool taken = take_from_outbox(job, store, err);
+    bool nothing = !taken || (job->parcel.notices == NULL && job->parcel.next_ms == 0);
+
+    if (!taken)
+        job->trouble = *err;
+    if (nothing && job->unsaved != NULL)
+        take_from_memory(job);
+    return taken || job->from_memory;
 }
 
 static void courier_work(void *data)
 {
     struct courier_job *job = data;
-    cx_err err = {0};
+    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
+    cx_action_outcome outcome;
 
-    if (carry(job, &err))
+    job->failed = !take(job, &store, &job->err);
+    job->next_at_ms = job->parcel.next_ms;
+    if (job->failed || job->parcel.notices == NULL)
         return;
-    job->failed = true;
-    job->err = err;
+    job->sent = cx_action_send(job->name, job->definition, job->parcel.notices, job->log, &outcome,
+                               &job->err);
+    if (job->sent)
+        settle(job, store);
+    else
+        settle_failure(job, store, &outcome);
 }
 
 /* ---- in the loop */
@@ -110,9 +150,9 @@ static void log_end(watch_lane *lane, const struct courier_job *job)
     const cx_log *log = &lane->watch->log;
     json_int_t count = (json_int_t)json_array_size(job->parcel.notices);
 
-    if (job->failed)
-        cx_log_error(log, CX_ERROR, "outbox_failed", &job->err);
-    else if (job->sent)
+    if (job->trouble.code != CX_OK)
+        cx_log_error(log, CX_ERROR, "outbox_failed", &job->trouble);
+    if (job->sent)
         cx_log_write(log, CX_INFO, "sent", "{s:s, s:I, s:I}", "action", lane->name, "notices",
                      count, "failures_before", (json_int_t)lane->waiting_failures);
     else if (job->gave_up)
@@ -123,6 +163,60 @@ static void log_end(watch_lane *lane, const struct courier_job *job)
                      count, "reason", cx_json_text(job->err.message));
 }
 
+/* What nobody could save is taken along; all but what is settled comes back. */
+static json_t *take_unsaved(watch_lane *lane)
+{
+    watch_self *watch = lane->watch;
+    CX_AUTO(cx_json_free) json_t *taken = json_array();
+
+    if (watch->save_failures == 0 || watch->saving)
+        return NULL;
+    for (size_t i = 0; i < json_array_size(watch->unsaved_notices);) {
+        json_t *item = json_array_get(watch->unsaved_notices, i);
+
+        if (strcmp(cx_json_text_or_empty(item, "action"), lane->name) != 0) {
+            i++;
+            continue;
+        }
+        json_array_append(taken, item);
+        json_array_remove(watch->unsaved_notices, i);
+    }
+    if (json_array_size(taken) == 0)
+        return NULL;
+    watch->carried++;
+    return CX_TAKE(taken);
+}
+
+static void give_back(watch_self *watch, struct courier_job *job)
+{
+    size_t settled = 0;
+
+    if (job->unsaved == NULL)
+        return;
+    if (job->from_memory && (job->sent || job->gave_up))
+        settled = json_array_size(job->parcel.notices);
+    for (size_t i = settled; i < json_array_size(job->unsaved); i++)
+        json_array_insert(watch->unsaved_notices, i - settled, json_array_get(job->unsaved, i));
+    if (json_array_size(job->unsaved) > settled && job->next_at_ms == 0)
+        job->next_at_ms = cx_wall_ms();
+    watch->carried--;
+    cx_json_free(&job->unsaved);
+}
+
+/* What was sent and could not be taken out of the outbox must not be sent again. */
+static void remember_sent(watch_lane *lane, const struct courier_job *job)
+{
+    size_t at;
+    json_t *notice;
+
+    if (job->forgotten)
+        json_array_clear(lane->sent);
+    if (!job->kept)
+        return;
+    json_array_foreach (job->parcel.notices, at, notice)
+        json_array_append_new(lane->sent, cx_json_text(cx_json_text_or_empty(notice, "id")));
+}
+
 static void pump(watch_lane *lane);
 
 static void courier_done(void *data)
@@ -130,23 +224,31 @@ static void courier_done(void *data)
     struct courier_job *job = data;
     watch_lane *lane = job->lane;
     watch_self *watch = lane->watch;
-    int64_t wait_ms = job->failed ? TROUBLE_WAIT_MS : job->next_at_ms - cx_wall_ms();
+    int64_t wait_ms;
 
+    give_back(watch, job);
+    remember_sent(lane, job);
+    wait_ms = job->failed ? TROUBLE_WAIT_MS : job->next_at_ms - cx_wall_ms();
     lane->busy = false;
     lane->settled = job->failed || job->parcel.notices == NULL || (!job->sent && !job->gave_up);
     log_end(lane, job);
     lane->waiting_failures = job->sent || job->gave_up     ? 0
                              : job->parcel.notices != NULL ? lane->waiting_failures + 1
                                                            : lane->waiting_failures;
-    if (job->sent && !job->failed) {
+    if (job->sent) {
         mark_delivered(watch, job->parcel.notices);
         watch_peers_tell(watch, job->parcel.notices);
     }
-    if (job->failed || job->next_at_ms != 0)
+    if (json_array_size(lane->sent) > 0 && !job->failed && job->next_at_ms == 0)
+        watch_set_timer(lane->timer, TROUBLE_WAIT_MS); /* to take them out of the outbox */
+    else if (job->failed || job->next_at_ms != 0)
         watch_set_timer(lane->timer, wait_ms > 0 ? wait_ms : 0);
     if (job->sent || job->gave_up)
         watch_turn(watch);
+    else if (watch->save_again)
+        watch_save(watch);
     cx_health_parcel_free(&job->parcel);
+    cx_json_free(&job->sent_before);
     cx_free(&job);
     if (lane->again)
         pump(lane);
@@ -167,7 +269,12 @@ static void pump(watch_lane *lane)
     job->data_dir = watch->config->data_dir;
     job->definition = lane->definition;
     job->log = &watch->log;
+    job->failures = (int64_t)lane->waiting_failures;
+    job->sent_before = json_deep_copy(lane->sent);
+    job->unsaved = take_unsaved(lane);
     if (!cx_pool_add(watch->couriers, courier_work, courier_done, job)) {
+        give_back(watch, job);
+        cx_json_free(&job->sent_before);
         cx_free(&job);
         watch_set_timer(lane->timer, TROUBLE_WAIT_MS);
         return;
@@ -191,6 +298,7 @@ static void open_lane(watch_self *watch, const char *name, json_t *definition)
     *lane = (watch_lane){.watch = watch,
                          .name = cx_strdup(name),
                          .definition = definition,
+                         .sent = json_array(),
                          .timer = evtimer_new(watch->loop, on_timer, lane)};
 }
 
@@ -229,6 +337,7 @@ void watch_lanes_close(watch_self *watch)
         event_free(watch->lanes[i].timer);
         cx_free(&watch->lanes[i].name);
         cx_json_free(&watch->lanes[i].definition);
+        cx_json_free(&watch->lanes[i].sent);
     }
     cx_free(&watch->lanes);
     watch->lane_count = 0;
