@@ -35,7 +35,7 @@ page_of() {
         "Node \(.node_id) of \(.cluster), \(.period), \(.started_at) to \(.finished_at), run `\(.run_id)`.", "",
         (if .findings == [] then "Nothing was found."
          else "## Findings", "",
-             ((.findings | sort_by({critical: 0, warning: 1, info: 2}[.severity])) | table) end), "",
+             (.findings | table) end), "",
         (.facts | to_entries[]
          | "## \(.key | gsub("_"; " "))", "",
            (if (.value | type) == "array" and (.value | length) > 0 and (.value | all(type == "object"))

@@ -7,7 +7,7 @@ setup_file() {
     # The tests change the certificates of one cluster.
     export BATS_NO_PARALLELIZE_WITHIN_FILE=true
     export dir=$BATS_FILE_TMPDIR/cluster
-    local-cluster up --nodes 3 --dir "$dir" --base "$CX_NETWORK" >"$BATS_FILE_TMPDIR/up"
+    local-cluster up --no-watch --nodes 3 --dir "$dir" --base "$CX_NETWORK" >"$BATS_FILE_TMPDIR/up"
 }
 
 setup() {
