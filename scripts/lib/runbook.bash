@@ -88,6 +88,26 @@ look_at_host() {
     fi
 }
 
+# on_each DEADLINE NODES COMMAND…: on the hosts of NODES (a list in one word) at the same time; what each printed is in
+# $scratch/each/NODE, empty for one that did not answer in time. It never fails.
+on_each() {
+    local seconds=$1 name pids=()
+    local -a names
+    read -ra names <<<"${2//$'\n'/ }"
+    shift 2
+    rm -rf "$scratch/each"
+    mkdir -p "$scratch/each"
+    for name in "${names[@]}"; do
+        (
+            trap - EXIT
+            CX_REMOTE_TIMEOUT=$seconds on_node "$name" "$@" >"$scratch/each/$name" 2>"$scratch/each/$name.err" || true
+        ) &
+        pids+=($!)
+    done
+    ((${#pids[@]} == 0)) || wait "${pids[@]}" || true
+    : >"$scratch/reason"
+}
+
 # member_of NODE: sets member to how the cluster sees it: alive, suspect, failed, left, leaving; absent when nobody
 # knows it, and empty when the agent here does not answer.
 member_of() {
@@ -475,6 +495,7 @@ rewrite_last() {
 }
 
 # run_runbook [needs_node]
+# shellcheck disable=SC2120 # not the script's arguments
 run_runbook() {
     check_arguments "$@"
     mitigated=false resumed=false messages_before="" messages_after=null verdict=null first_wrong=()

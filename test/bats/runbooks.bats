@@ -19,6 +19,68 @@ setup() {
     wait_until 30 well
 }
 
+# commands_of PAGE: what a person is told to type that is ours, one a line: the lines of its blocks, and what stands
+# in backticks.
+commands_of() {
+    {
+        sed -n '/^```/,/^```/{/^```/d;p}' "$1"
+        sed '/^```/,/^```/d' "$1" | grep -oE '`[^`]+`' | tr -d '`'
+    } | sed -E 's/^on-node [^ ]+ -- //' | grep -E '^(cx-[a-z]+|caxton) [a-z]' | grep -vE '^cx-(gossip|node|health) cx-' || true
+}
+
+# is_command LINE: the tool has this command, with these options, and takes as many arguments.
+is_command() {
+    local words word tool command description spec positional=0 value=false
+    read -ra words <<<"$1"
+    if [[ ${words[0]} == caxton ]]; then
+        word=$(caxton --table | awk -F'|' -v line="$1 " '{sub(/ +$/, "", $1); sub(/^ +/, "", $2); sub(/ +$/, "", $2)
+            if (index(line, "caxton " $1 " ") == 1 && length($1) > best) {best = length($1); run = $2; rest = substr(line, length("caxton " $1) + 1)}}
+            END {print run rest}')
+        [[ -n $word ]] || return 1
+        read -ra words <<<"$word"
+    fi
+    [[ ${words[0]} == cx-* ]] || {
+        type -P "${words[0]}" >/dev/null
+        return
+    }
+    tool=${words[0]}
+    description=$("$tool" --describe) || return 1
+    command=$(jq -r --arg line "${words[*]:1} " '[.commands[].name | select(. as $name | $line | startswith($name + " "))] | max_by(length) // ""' <<<"$description")
+    [[ -n $command ]] || return 1
+    spec=$(jq -c --arg name "$command" '.commands[] | select(.name == $name)' <<<"$description")
+    read -ra words <<<"${words[*]:1}"
+    for word in "${words[@]:$(wc -w <<<"$command")}"; do
+        if $value; then
+            value=false
+        elif [[ $word == --* ]]; then
+            jq -e --arg name "${word#--}" '.options + [{name: "json", kind: "flag"}, {name: "timeout", kind: "duration"}] | any(.name == $name)' <<<"$spec" >/dev/null ||
+                return 1
+            value=$(jq --arg name "${word#--}" '[.options[] | select(.name == $name).kind][0] // (if $name == "json" then "flag" else "duration" end) | . != "flag"' <<<"$spec")
+        else
+            positional=$((positional + 1))
+        fi
+    done
+    ! $value && jq -e --argjson count "$positional" '.arguments_min <= $count and (.arguments_max == null or .arguments_max >= $count)' <<<"$spec" >/dev/null
+}
+
+@test "every command that a page tells a person to type exists, and every runbook has its page" {
+    local page line count=0
+    for page in "$CX_ROOT"/runbooks/*.md; do
+        while IFS= read -r line; do
+            is_command "$line" </dev/null || fail "$(basename "$page"): no such command: $line"
+            count=$((count + 1))
+        done < <(commands_of "$page")
+        "${page%.md}" --help | grep -q -- --dry-run
+        grep -q "^runbook $(basename "$page" .md) " <(caxton --table)
+        for line in Detection Diagnosis Mitigation Recovery "When to call somebody" Afterwards; do
+            grep -qx "## $line" "$page" || fail "$page: no $line"
+        done
+    done
+    ((count > 10 * $(find "$CX_ROOT/runbooks" -name '*.md' | wc -l)))
+    run ! is_command "cx-agents slow --thresold 10s"
+    run ! is_command "caxton cluster dance"
+}
+
 teardown() {
     touch "$BATS_TEST_TMPDIR/load/stop" 2>/dev/null || true
     end_daemons
@@ -27,6 +89,10 @@ teardown() {
 @test "on a healthy cluster a runbook changes nothing and says that nothing is wrong" {
     everything >"$BATS_TEST_TMPDIR/before"
     runbook nothing_wrong 0 node-failure node-2 --yes
+    runbook nothing_wrong 0 performance-degradation --latency 60s --yes
+    runbook nothing_wrong 0 network-partition --yes
+    runbook nothing_wrong 0 high-error-rate --yes
+    runbook nothing_wrong 0 memory-exhaustion node-2 --yes
     everything >"$BATS_TEST_TMPDIR/after"
     diff "$BATS_TEST_TMPDIR/before" "$BATS_TEST_TMPDIR/after"
     [[ ! -e $BATS_TEST_TMPDIR/incidents ]]
@@ -62,4 +128,119 @@ teardown() {
     cause_is stopped
     assert_equal "$(jq -c .changes <<<"$incident")" '[]'
     local-cluster start node-2 >/dev/null
+}
+
+# odd AGENT NODE [LIMITS]: an agent that does what it is asked: {"hang":1} answers that attempt never, {"grow":N} keeps N MiB
+# more, {"fail":true} fails until its state folder has the file well.
+odd() {
+    cat >"$BATS_TEST_TMPDIR/odd" <<'END'
+#!/usr/bin/env python3
+import json, os, sys, time
+kept = []
+for line in sys.stdin:
+    message = json.loads(line)
+    content = message.get("content") or {}
+    if content.get("hang", 0) >= message.get("attempt", 1):
+        time.sleep(3600)
+    kept.append(b"x" * (content.get("grow", 0) << 20))
+    failed = content.get("fail") and not os.path.exists("well")
+    print(json.dumps({"in_reply_to": message["message_id"], "performative": "failure" if failed else "inform", "content": None}), flush=True)
+END
+    chmod +x "$BATS_TEST_TMPDIR/odd"
+    jq -nc --arg id "$1" --arg path "$BATS_TEST_TMPDIR/odd" '{id: $id, command: [$path], max_attempts: 3, limits: {memory_bytes: 268435456}}' |
+        cx-agents deploy - --node "$2" >/dev/null
+}
+
+slow_agents_are() {
+    [[ $(cx-agents slow --threshold 1s --all | jq .count) == "$1" ]]
+}
+
+message_is() {
+    [[ $(cx-queue messages show "$1" --node "$2" | jq -r .state) == "$3" ]]
+}
+
+@test "performance-degradation: an agent that hangs, and the queue behind it: restarted, drained, nothing lost" {
+    local quick=(--latency 60s --slow-threshold 1s --queue-limit 4 --drain-timeout 30s)
+    odd hangs node-2
+    jq -nc 'range(9) | {message_id: "hang-\(.)", receiver: "hangs", content: {hang: (if . == 0 then 1 else 0 end)}}' |
+        cx-queue send - --node node-2 >/dev/null
+    wait_until 20 slow_agents_are 1
+    runbook not_confirmed 75 performance-degradation "${quick[@]}"
+    runbook ended 0 performance-degradation "${quick[@]}" --yes
+    cause_is slow_agents
+    assert_equal "$(jq -c '[.messages.lost, [.changes[].step]]' <<<"$incident")" '[0,["restart_slow","drain_queues"]]'
+    wait_until 10 message_is hang-8 node-2 "done"
+
+    # One that hangs at every attempt is not mended by a restart, and that is what it says.
+    cx-queue send --to hangs --node node-2 --content '{"hang":99}' --id hang-always >/dev/null
+    wait_until 20 slow_agents_are 1
+    runbook not_ended 1 performance-degradation "${quick[@]}" --recover-timeout 2s --yes
+    [[ $(jq -r '.unresolved[]' <<<"$incident") == *"hangs on node-2"* ]]
+    cx-agents remove hangs --node node-2 --force >/dev/null
+}
+
+@test "high-error-rate: an agent that fails is suspended and what comes waits; mended, all that failed is done" {
+    odd fails node-3
+    jq -nc 'range(9) | {message_id: "fail-\(.)", receiver: "fails", content: {fail: true}}' | cx-queue send - --node node-3 >/dev/null
+    wait_until 20 message_is fail-8 node-3 failed
+    runbook not_ended 1 high-error-rate --threshold 0 --try-timeout 20s --recover-timeout 2s --yes
+    cause_is agent_fails
+    assert_equal "$(jq -c '.messages.lost' <<<"$incident")" 0
+    [[ $(jq -r '.unresolved[]' <<<"$incident") == *"it is suspended"* ]]
+    assert_equal "$(cx-agents show fails --node node-3 | jq -r .state)" suspended
+
+    touch "$CLUSTER/node-3/data/agents/fails/well"
+    cx-agents resume fails --node node-3 >/dev/null
+    runbook ended 0 high-error-rate --threshold 0 --try-timeout 20s --yes
+    wait_until 10 message_is fail-8 node-3 "done"
+    assert_equal "$(cx-queue messages list --node node-3 --state failed | jq .count)" 0
+    cx-agents remove fails --node node-3 --force >/dev/null
+}
+
+has_grown() {
+    cx-agents show "$1" --node "$2" | jq -e '.rss_bytes > 220000000'
+}
+
+@test "memory-exhaustion: an agent near its limit is restarted; memory that others use is told, not touched" {
+    odd hog node-2
+    cx-queue send --to hog --node node-2 --content '{"grow":225}' --wait 20s >/dev/null
+    wait_until 30 has_grown hog node-2
+    runbook ended 0 memory-exhaustion node-2 --agent-threshold 80 --yes
+    cause_is agent
+    assert_equal "$(jq -c '[.messages.lost, [.changes[].step]]' <<<"$incident")" '[0,["restart_agents"]]'
+    cx-agents remove hog --node node-2 --force >/dev/null
+
+    printf 'health_checks:\n  node_health:\n    interval: 10s\n    checks:\n      - memory_usage < 1%%\n' >"$BATS_TEST_TMPDIR/health.yaml"
+    runbook not_ended 1 memory-exhaustion node-2 --policy "$BATS_TEST_TMPDIR/health.yaml" --recover-timeout 1s --yes
+    cause_is other_process
+    assert_equal "$(jq -c .changes <<<"$incident")" '[]'
+}
+
+@test "network-partition: one that heals is waited for; one that stays is told with who does not reach whom" {
+    need nft
+    begin_load
+    local-cluster partition node-3 >/dev/null
+    wait_until 20 is_failed node-3
+    runbook not_ended 1 network-partition --heal-timeout 1s --recover-timeout 1s --yes
+    cause_is partition
+    [[ $(jq -r '.unresolved[]' <<<"$incident") == *"node-1 -> node-3"* ]]
+
+    heal_while_waiting 3>&- &
+    runbook ended 0 network-partition --heal-timeout 60s --yes
+    assert_equal "$(jq -c .messages.lost <<<"$incident")" 0
+    load_is_whole
+}
+
+# heal_while_waiting: when the second run of the runbook waits for it.
+heal_while_waiting() {
+    wait_until 120 waits_twice
+    local-cluster heal >/dev/null
+}
+
+waits_twice() {
+    [[ $(cat "$CLUSTER"/node-1/log/runs/network-partition/*/journal.ndjson | grep -c '"step":"wait_for_healing","status":"started"') == 2 ]]
+}
+
+is_failed() {
+    [[ $(cx-gossip members | jq -r --arg node "$1" '.members[] | select(.node_id == $node).status') == failed ]]
 }
