@@ -88,3 +88,27 @@ here() {
 backup_ids() {
     find "$(here "$1")/backups" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort
 }
+
+# never_answering_node FOLDER: the tools, of which cx-restore finds a cx-node beside itself that never answers: a drill
+# stays in its middle until somebody ends it.
+never_answering_node() {
+    local tool
+    mkdir -p "$1"
+    for tool in "$CX_BUILD"/cx-*; do
+        [[ ! -x $tool || -d $tool ]] || ln -s "$tool" "$1/"
+    done
+    rm "$1/cx-restore" "$1/cx-node"
+    cp "$CX_BUILD/cx-restore" "$1/"
+    printf '%s\n' '#!/bin/bash' 'exec {never}<> <(:)' 'read -rt 300 -u "$never"' >"$1/cx-node"
+    chmod +x "$1/cx-node"
+}
+
+# drill_node_runs FOLDER, no_drill_node FOLDER: of a drill whose scratch folder is made there, by the configuration in
+# its command line.
+drill_node_runs() {
+    grep -qzs "$1/cx-drill-.*/drill.yaml" /proc/[0-9]*/cmdline
+}
+
+no_drill_node() {
+    ! drill_node_runs "$1"
+}

@@ -3,6 +3,7 @@
 # shellcheck disable=SC2030,SC2031 # each test is a subshell of its own
 
 load common
+load backup
 
 setup_file() {
     # The tests work on one node, one after the other.
@@ -113,6 +114,12 @@ maintain() {
     assert_json .ok true
 }
 
+next_review_has() {
+    maintenance weekly --task review_error_logs >>"$BATS_FILE_TMPDIR/records"
+    last review_error_logs
+    jq -e --arg event "$1" 'any(.facts.groups[]; .event == $event)' <<<"$output"
+}
+
 @test "weekly: space is given back, what got worse and new errors are told; again: nothing new" {
     sqlite3 "$data/queues.db" 'CREATE TABLE junk (body); INSERT INTO junk
         SELECT randomblob(4000) FROM generate_series(1, 500); DROP TABLE junk' >"$BATS_TEST_TMPDIR/.sqlite"
@@ -123,7 +130,7 @@ maintain() {
            failed_total: 0, error_rate_percent: 0, agents: 1, max_agents: 10000, cpu_percent: $v.c, memory_percent: 10,
            disk_used_bytes: ($used - (56 - $i) * 200000000), disk_total_bytes: $total, data_bytes: 1000000, rss_bytes: 16000000}' \
         >"$reports/samples.ndjson"
-    jq -nc 'range(3) as $i | {time: (now | todate), level: "error", program: "cx-node", event: "test_failed", code: "io", message: "message \($i + 100) of node-\($i)"}' \
+    jq -nc 'range(3) as $i | {time: (now - 5 | todate), level: "error", program: "cx-node", event: "test_failed", code: "io", message: "message \($i + 100) of node-\($i)"}' \
         >>"$log/node.log"
     maintain weekly
     last compact_database
@@ -140,9 +147,9 @@ maintain() {
     assert_json .changed false
     last review_error_logs
     assert_json '[.facts.groups[] | select(.event == "test_failed")] | length' 0
-    # The same words again are no news.
+    # The same words again are no news; what was written just now is for a later review.
     jq -nc '{time: (now | todate), level: "error", program: "cx-node", event: "test_failed", code: "io", message: "message 7 of node-9"}' >>"$log/node.log"
-    maintain weekly --task review_error_logs
+    wait_until 20 next_review_has test_failed
     last review_error_logs
     assert_json '[.facts.groups[] | select(.event == "test_failed") | .count, .new]' '[1,false]'
     assert_equal "$(wc -l <"$reports/samples.ndjson")" 58
@@ -197,17 +204,14 @@ maintain() {
     [[ -z $(compgen -G "$TMPDIR/cx-drill-*") ]]
 }
 
-# By the scratch node's configuration in its command line.
-drill_node() { grep -qzs "$TMPDIR/cx-drill-.*/drill.yaml" /proc/[0-9]*/cmdline; }
-no_drill_node() { ! drill_node; }
-
 @test "dr-drill: told to end or killed, it leaves no process; without an identity it says so" {
     local signal
+    never_answering_node "$BATS_TEST_TMPDIR/bin"
     for signal in TERM KILL; do
-        start_daemon "drill-$signal" dr-drill
-        wait_until 20 drill_node
+        start_daemon "drill-$signal" env CX_BUILD="$BATS_TEST_TMPDIR/bin" dr-drill
+        wait_until 20 drill_node_runs "$TMPDIR"
         kill -s "$signal" "$(pid_of "drill-$signal")"
-        wait_until 10 no_drill_node
+        wait_until 10 no_drill_node "$TMPDIR"
         wait_until 10 is_gone "$(pid_of "drill-$signal")"
     done
     [[ $(find "$TMPDIR" -maxdepth 1 -name 'cx-drill-*' | wc -l) -le 1 ]] # SIGTERM took its scratch folder along

@@ -151,10 +151,6 @@ load node
     [[ -e $node/data/queues.db ]]
 }
 
-# By the configuration of the scratch node in its command line.
-scratch_node_runs() { grep -qzs "$BATS_TEST_TMPDIR/cx-drill-.*/drill.yaml" /proc/[0-9]*/cmdline; }
-no_scratch_node() { ! scratch_node_runs; }
-
 @test "drill: a real node's backup becomes a node again; what it had acknowledged is there" {
     make_pki
     write_node 1
@@ -177,11 +173,12 @@ no_scratch_node() { ! scratch_node_runs; }
     assert_json '.rpo_seconds > 0 and .rto_seconds > 0' true
     [[ -z $(compgen -G "$BATS_TEST_TMPDIR/cx-drill-*") ]]
     # Killed while its node runs, it takes that along.
-    start_daemon drill cx-restore drill --quiet --repo "$repo" --identity "$identity" --trusted-key "$trusted" \
+    never_answering_node "$BATS_TEST_TMPDIR/bin"
+    start_daemon drill "$BATS_TEST_TMPDIR/bin/cx-restore" drill --quiet --repo "$repo" --identity "$identity" --trusted-key "$trusted" \
         --scratch "$BATS_TEST_TMPDIR" --progress none
-    wait_until 20 scratch_node_runs
+    wait_until 20 drill_node_runs "$BATS_TEST_TMPDIR"
     kill -KILL "$(pid_of drill)"
-    wait_until 10 no_scratch_node
+    wait_until 10 no_drill_node "$BATS_TEST_TMPDIR"
     rm -r "$BATS_TEST_TMPDIR"/cx-drill-*
     # In place, with the node stopped and started by commands.
     stop_daemon node-1
