@@ -182,6 +182,7 @@ recover_messages() {
     count_messages
     messages_after=$counts
     judge_messages "$messages_before" "$messages_after"
+    [[ $(type -t amend_verdict) != function ]] || amend_verdict # the runbook knows more
     detail=$(jq -nc --argjson verdict "$verdict" --argjson after "$messages_after" '$verdict + {after: $after}')
     if [[ $(jq -r .lost <<<"$verdict") != 0 ]]; then
         leaves "$(jq -r .text <<<"$verdict")"

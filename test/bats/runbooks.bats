@@ -19,68 +19,6 @@ setup() {
     wait_until 30 well
 }
 
-# commands_of PAGE: what a person is told to type that is ours, one a line: the lines of its blocks, and what stands
-# in backticks.
-commands_of() {
-    {
-        sed -n '/^```/,/^```/{/^```/d;p}' "$1"
-        sed '/^```/,/^```/d' "$1" | grep -oE '`[^`]+`' | tr -d '`'
-    } | sed -E 's/^on-node [^ ]+ -- //' | grep -E '^(cx-[a-z]+|caxton) [a-z]' | grep -vE '^cx-(gossip|node|health) cx-' || true
-}
-
-# is_command LINE: the tool has this command, with these options, and takes as many arguments.
-is_command() {
-    local words word tool command description spec positional=0 value=false
-    read -ra words <<<"$1"
-    if [[ ${words[0]} == caxton ]]; then
-        word=$(caxton --table | awk -F'|' -v line="$1 " '{sub(/ +$/, "", $1); sub(/^ +/, "", $2); sub(/ +$/, "", $2)
-            if (index(line, "caxton " $1 " ") == 1 && length($1) > best) {best = length($1); run = $2; rest = substr(line, length("caxton " $1) + 1)}}
-            END {print run rest}')
-        [[ -n $word ]] || return 1
-        read -ra words <<<"$word"
-    fi
-    [[ ${words[0]} == cx-* ]] || {
-        type -P "${words[0]}" >/dev/null
-        return
-    }
-    tool=${words[0]}
-    description=$("$tool" --describe) || return 1
-    command=$(jq -r --arg line "${words[*]:1} " '[.commands[].name | select(. as $name | $line | startswith($name + " "))] | max_by(length) // ""' <<<"$description")
-    [[ -n $command ]] || return 1
-    spec=$(jq -c --arg name "$command" '.commands[] | select(.name == $name)' <<<"$description")
-    read -ra words <<<"${words[*]:1}"
-    for word in "${words[@]:$(wc -w <<<"$command")}"; do
-        if $value; then
-            value=false
-        elif [[ $word == --* ]]; then
-            jq -e --arg name "${word#--}" '.options + [{name: "json", kind: "flag"}, {name: "timeout", kind: "duration"}] | any(.name == $name)' <<<"$spec" >/dev/null ||
-                return 1
-            value=$(jq --arg name "${word#--}" '[.options[] | select(.name == $name).kind][0] // (if $name == "json" then "flag" else "duration" end) | . != "flag"' <<<"$spec")
-        else
-            positional=$((positional + 1))
-        fi
-    done
-    ! $value && jq -e --argjson count "$positional" '.arguments_min <= $count and (.arguments_max == null or .arguments_max >= $count)' <<<"$spec" >/dev/null
-}
-
-@test "every command that a page tells a person to type exists, and every runbook has its page" {
-    local page line count=0
-    for page in "$CX_ROOT"/runbooks/*.md; do
-        while IFS= read -r line; do
-            is_command "$line" </dev/null || fail "$(basename "$page"): no such command: $line"
-            count=$((count + 1))
-        done < <(commands_of "$page")
-        "${page%.md}" --help | grep -q -- --dry-run
-        grep -q "^runbook $(basename "$page" .md) " <(caxton --table)
-        for line in Detection Diagnosis Mitigation Recovery "When to call somebody" Afterwards; do
-            grep -qx "## $line" "$page" || fail "$page: no $line"
-        done
-    done
-    ((count > 10 * $(find "$CX_ROOT/runbooks" -name '*.md' | wc -l)))
-    run ! is_command "cx-agents slow --thresold 10s"
-    run ! is_command "caxton cluster dance"
-}
-
 teardown() {
     touch "$BATS_TEST_TMPDIR/load/stop" 2>/dev/null || true
     end_daemons
@@ -93,6 +31,9 @@ teardown() {
     runbook nothing_wrong 0 network-partition --yes
     runbook nothing_wrong 0 high-error-rate --yes
     runbook nothing_wrong 0 memory-exhaustion node-2 --yes
+    runbook nothing_wrong 0 certificate-expiry node-2 --yes
+    runbook nothing_wrong 0 disk-full node-2 --threshold 99 --yes
+    runbook nothing_wrong 0 data-corruption node-2 --yes
     everything >"$BATS_TEST_TMPDIR/after"
     diff "$BATS_TEST_TMPDIR/before" "$BATS_TEST_TMPDIR/after"
     [[ ! -e $BATS_TEST_TMPDIR/incidents ]]
@@ -243,4 +184,112 @@ waits_twice() {
 
 is_failed() {
     [[ $(cx-gossip members | jq -r --arg node "$1" '.members[] | select(.node_id == $node).status') == failed ]]
+}
+
+served_until() {
+    cx-node status --node "$1" | jq -r .certificate.not_after
+}
+
+@test "certificate-expiry: one with two days left, and one that has ended, are renewed over the network" {
+    local before validity
+    for validity in 2d 1s; do
+        cx-ca issue --ca-dir "$CLUSTER/node-1/certs/ca" --node-id node-3 --san "IP:$(jq -r .base "$CLUSTER/cluster.json").13" \
+            --validity "$validity" --output "$CLUSTER/node-3/certs" --force >/dev/null
+        before=$(sha256sum "$CLUSTER/node-3/certs/node.key")
+        runbook ended 0 certificate-expiry node-3 --yes
+        [[ $(jq -r .cause <<<"$incident") == @(expires|expired) ]]
+        assert_equal "$(jq -c '[.messages.lost, [.changes[].step]]' <<<"$incident")" '[0,["renew"]]'
+        assert_equal "$(sha256sum "$CLUSTER/node-3/certs/node.key")" "$before"
+        [[ $(served_until node-3) > $(date -u -d '+80 days' +%FT%T) ]]
+    done
+}
+
+@test "disk-full: rotated logs give way on a small disk; a stranger's file is named and stays" {
+    local place=$CLUSTER/node-3
+    ((EUID == 0)) || skip "only root may mount"
+    local-cluster stop node-3 >/dev/null
+    mv "$place" "$place.disk"
+    mkdir "$place"
+    mount -t tmpfs -o size=48m tmpfs "$place"
+    cp -a "$place.disk/." "$place/"
+    local-cluster start node-3 >/dev/null
+    wait_until 30 well
+    fallocate -l 42M "$place/log/node.log.1"
+    touch -d '3 days ago' "$place/log/node.log.1"
+
+    runbook ended 0 disk-full node-3 --yes
+    cause_is logs
+    [[ ! -e $place/log/node.log.1 ]]
+    assert_equal "$(jq -c .messages.lost <<<"$incident")" 0
+
+    fallocate -l 42M "$place/data/stranger"
+    runbook not_ended 1 disk-full node-3 --yes
+    [[ $(jq -r '.unresolved[]' <<<"$incident") == *data/stranger* ]]
+    [[ -e $place/data/stranger ]]
+    rm "$place/data/stranger"
+    local-cluster stop node-3 >/dev/null
+    cp -a "$place/." "$place.disk/"
+    umount "$place"
+    rmdir "$place"
+    mv "$place.disk" "$place"
+    local-cluster start node-3 >/dev/null
+}
+
+make_backup() {
+    keys=$BATS_TEST_TMPDIR/keys repo=$BATS_TEST_TMPDIR/repo
+    mkdir -p "$repo"
+    cx-backup keygen --quiet --output "$keys" >/dev/null
+    local-cluster exec "$1" -- cx-backup create --quiet --repo "$repo" --recipients-file "$keys/recipients.txt" --sign-key "$keys/sign.key" >/dev/null
+}
+
+# flip FILE: bits within its pages, of a node that is stopped.
+flip() {
+    dd if=/dev/urandom of="$1" bs=1 seek=4100 count=3000 conv=notrunc 2>/dev/null
+}
+
+@test "data-corruption: a registry comes back from the backup, nothing is lost; without one, or of the queues, it says the truth" {
+    local how=(--stop-command "local-cluster stop node-3 node" --start-command "local-cluster start node-3 node" --yes)
+    make_backup node-3
+    cx-queue send --to counter-3 --id after-the-backup --wait 10s >/dev/null
+    local-cluster stop node-3 node >/dev/null
+    flip "$CLUSTER/node-3/data/registry.db"
+    runbook not_ended 1 data-corruption node-3 "${how[@]}" --repo "$BATS_TEST_TMPDIR/none"
+    [[ $(jq -r '.unresolved[]' <<<"$incident") == *"no backup"* ]]
+    how+=(--repo "$repo" --trusted-key "$keys/sign.pub")
+    runbook not_ended 1 data-corruption node-3 "${how[@]}"
+    [[ $(jq -r '.unresolved[]' <<<"$incident") == *--identity* ]]
+    how+=(--identity "$keys/identity.txt")
+    runbook ended 0 data-corruption node-3 "${how[@]}"
+    assert_equal "$(jq -c '[.messages.lost, [.changes[].step]]' <<<"$incident")" '[0,["restore"]]'
+    well
+    message_is after-the-backup node-3 "done"
+
+    local-cluster stop node-3 node >/dev/null
+    flip "$CLUSTER/node-3/data/queues.db"
+    runbook not_ended 1 data-corruption node-3 "${how[@]}"
+    [[ $(jq -r '.unresolved[]' <<<"$incident") == *"may be lost"* ]]
+    assert_equal "$(jq -c .messages.lost <<<"$incident")" null
+    well
+    run ! grep -rqF "$(tail -n 1 "$keys/identity.txt")" "$CLUSTER"
+}
+
+@test "backup-failure: a damaged segment and a dead writer's lock are mended; a destination that is away is told" {
+    make_backup node-1
+    local how=(--repo "$repo" --recipients-file "$keys/recipients.txt" --sign-key "$keys/sign.key" --trusted-key "$keys/sign.pub" --yes) segment
+    runbook nothing_wrong 0 backup-failure "${how[@]}"
+    segment=$(find "$repo" -name '*.zst.age' -path '*/segments/*' -print -quit)
+    dd if=/dev/urandom of="$segment" bs=1 seek=40 count=20 conv=notrunc 2>/dev/null
+    # The lock of a writer that is long gone.
+    jq -nc --arg boot "$(cat /proc/sys/kernel/random/boot_id)" --arg host "$(uname -n)" '{owner: "cx-backup create", host: $host, boot_id: $boot, pid: 1999999,
+        started: 1, reason: "test", acquired_at: "2026-01-01T00:00:00Z", lease_seconds: 600, token: "t"}' >"$repo/local/node-1/lock.json"
+    touch -d '1 hour ago' "$repo/local/node-1/lock.json"
+    runbook ended 0 backup-failure "${how[@]}"
+    cause_is damaged
+    assert_equal "$(jq -c '[.changes[].step]' <<<"$incident")" '["set_aside","back_up"]'
+    [[ -e $segment.damaged ]]
+
+    mv "$repo" "$repo.away"
+    runbook not_ended 1 backup-failure "${how[@]}"
+    cause_is destination_missing
+    [[ ! -e $repo ]]
 }
