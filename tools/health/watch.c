@@ -14,10 +14,6 @@ enum {
     ASKERS = 4, /* rounds at the same time: one that hangs holds up no other */
     COURIERS = 4,
     JOBS_MAX = 256,
-    SAVE_RETRY_MS = 5000,
-    ONCE_SAVES = 2, /* attempts to save with --once */
-    SILENCES_LOOK_MS = 2000,
-    STATE_VERSION = 1,
     LOCK_WAIT_MS = 1000, /* `alerts` tries the lock for a moment */
 };
 
@@ -54,152 +50,6 @@ void watch_set_timer(struct event *timer, int64_t after_ms)
     struct timeval after = {after_ms / 1000, after_ms % 1000 * 1000};
 
     event_add(timer, &after);
-}
-
-/* ---- a turn is saved, in the storage thread */
-
-struct save_job {
-    watch_self *watch;
-    cx_health_turn turn;
-    json_t *state, *changes, *notices;
-    size_t refused;
-    bool failed;
-    cx_err err;
-};
-
-static json_t *members_json(const watch_self *watch)
-{
-    json_t *members = json_array();
-
-    for (size_t i = 0; i < watch->members.count; i++) {
-        const cx_api_node *node = &watch->members.items[i];
-
-        json_array_append_new(members,
-                              json_pack("{s:o, s:o, s:o}", "node_id", cx_json_text(node->node_id),
-                                        "api_addr", cx_json_text(node->api_addr), "status",
-                                        cx_json_text(node->status)));
-    }
-    return members;
-}
-
-static json_t *state_json(const watch_self *watch)
-{
-    return json_pack("{s:i, s:s, s:s, s:I, s:o, s:o, s:O, s:o}", "version", STATE_VERSION,
-                     "node_id", watch->config->node_id, "cluster", watch->config->cluster,
-                     "saved_ms", (json_int_t)cx_wall_ms(), "watchers",
-                     cx_json_texts(&watch->watchers), "members", members_json(watch), "quiet",
-                     watch->quiet, "alerts", cx_alerts_to_json(watch->alerts));
-}
-
-static void save_work(void *data)
-{
-    struct save_job *job = data;
-
-    job->failed = !cx_health_store_save(job->watch->store, &job->turn, &job->refused, &job->err);
-}
-
-/* What could not be saved comes first when it is tried again; the newest of too many are left out. */
-static void put_back(json_t **list, json_t **earlier)
-{
-    for (size_t i = 0; i < json_array_size(*list); i++)
-        if (json_array_size(*earlier) < CX_HEALTH_OUTBOX_MAX)
-            json_array_append(*earlier, json_array_get(*list, i));
-    json_decref(*list);
-    *list = CX_TAKE(*earlier);
-}
-
-static void tell_peers(watch_self *watch, const json_t *parcels)
-{
-    CX_AUTO(cx_json_free) json_t *notices = json_array();
-    size_t at;
-    json_t *parcel;
-
-    json_array_foreach (parcels, at, parcel)
-        json_array_append(notices, json_object_get(parcel, "notice"));
-    watch_peers_tell(watch, notices);
-}
-
-static bool is_idle(const watch_self *watch)
-{
-    if (!watch->peers_known || watch->saving || watch->working > 0 ||
-        evtimer_pending(watch->save_timer, NULL))
-        return false;
-    for (size_t i = 0; i < watch->round_count; i++)
-        if (!watch->rounds[i].done_once)
-            return false;
-    for (size_t i = 0; i < watch->lane_count; i++)
-        if (!watch->lanes[i].settled)
-            return false;
-    return true;
-}
-
-static void save_done(void *data)
-{
-    struct save_job *job = data;
-    watch_self *watch = job->watch;
-
-    watch->saving = false;
-    watch->save_failures = job->failed ? watch->save_failures + 1 : 0;
-    watch->save_error = job->err;
-    if (job->failed) {
-        cx_log_error(&watch->log, CX_ERROR, "save_failed", &job->err);
-        put_back(&watch->unsaved_changes, &job->changes);
-        put_back(&watch->unsaved_notices, &job->notices);
-        watch_set_timer(watch->save_timer, SAVE_RETRY_MS);
-        watch_lanes_wake(watch); /* it is told all the same */
-        watch_events_news(watch);
-    } else {
-        if (job->refused > 0)
-            cx_log_write(&watch->log, CX_ERROR, "outbox_full", "{s:I}", "refused",
-                         (json_int_t)job->refused);
-        if (json_array_size(job->notices) > 0)
-            watch_lanes_wake(watch);
-        tell_peers(watch, job->notices);
-        if (watch->save_again)
-            watch_save(watch);
-    }
-    cx_json_free(&job->state);
-    cx_json_free(&job->changes);
-    cx_json_free(&job->notices);
-    cx_free(&job);
-    if (watch->once && (is_idle(watch) || watch->save_failures == ONCE_SAVES))
-        event_base_loopexit(watch->loop, NULL);
-}
-
-void watch_save(watch_self *watch)
-{
-    struct save_job *job;
-
-    watch->save_again = watch->saving || watch->carried > 0;
-    /* Where it failed, it is tried again when the timer says so. */
-    if (watch->save_again || evtimer_pending(watch->save_timer, NULL))
-        return;
-    job = cx_alloc(1, sizeof *job);
-    job->watch = watch;
-    job->state = state_json(watch);
-    job->changes = CX_TAKE(watch->unsaved_changes);
-    job->notices = CX_TAKE(watch->unsaved_notices);
-    watch->unsaved_changes = json_array();
-    watch->unsaved_notices = json_array();
-    job->turn = (cx_health_turn){
-        .state = job->state,
-        .changes = job->changes,
-        .notices = job->notices,
-        .wall_ms = cx_wall_ms(),
-    };
-    watch->saving = true;
-    if (!cx_pool_add(watch->storage, save_work, save_done, job)) {
-        cx_fail(&job->err, CX_BUSY, "too many saves wait");
-        job->failed = true;
-        save_done(job);
-    }
-}
-
-static void on_save(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    watch_save(arg);
 }
 
 /* ---- a turn */
@@ -247,160 +97,6 @@ void watch_turn(watch_self *watch)
     watch_events_news(watch);
 }
 
-/* ---- silences */
-
-struct silence_job {
-    watch_self *watch;
-    json_t *documents;
-    bool failed;
-    cx_err err;
-};
-
-static void silence_work(void *data)
-{
-    struct silence_job *job = data;
-
-    job->failed = !cx_health_store_silences(job->watch->store, true, cx_wall_ms(), &job->documents,
-                                            &job->err);
-}
-
-static void take_silences(watch_self *watch, json_t *documents)
-{
-    size_t at;
-    json_t *document;
-
-    cx_free(&watch->silences);
-    watch->silences = cx_alloc(json_array_size(documents) + 1, sizeof *watch->silences);
-    watch->silence_count = 0;
-    json_array_foreach (documents, at, document) {
-        cx_err err;
-
-        if (cx_silence_from_json(document, "silence", &watch->silences[watch->silence_count], &err))
-            watch->silence_count++;
-        else
-            cx_log_error(&watch->log, CX_ERROR, "silence_refused", &err);
-    }
-    cx_json_free(&watch->silence_documents);
-    watch->silence_documents = json_incref(documents);
-}
-
-static void silence_done(void *data)
-{
-    struct silence_job *job = data;
-    watch_self *watch = job->watch;
-
-    if (job->failed) {
-        cx_log_error(&watch->log, CX_ERROR, "silences_failed", &job->err);
-    } else if (!watch->silences_known || !json_equal(job->documents, watch->silence_documents)) {
-        take_silences(watch, job->documents);
-        watch->silences_known = true;
-        watch_peers_tell_silences(watch);
-        watch_turn(watch);
-    }
-    cx_json_free(&job->documents);
-    cx_free(&job);
-}
-
-void watch_look_at_silences(watch_self *watch)
-{
-    struct silence_job *job = cx_alloc(1, sizeof *job);
-
-    job->watch = watch;
-    if (!cx_pool_add(watch->storage, silence_work, silence_done, job))
-        cx_free(&job);
-}
-
-static void on_silences(evutil_socket_t fd, short what, void *arg)
-{
-    watch_self *watch = arg;
-
-    (void)fd;
-    (void)what;
-    watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
-    watch_look_at_silences(watch);
-}
-
-struct keep_job {
-    watch_self *watch;
-    json_t *silences;
-    json_t *superseded;
-    bool changed, failed;
-    cx_err err;
-};
-
-static void keep_work(void *data)
-{
-    struct keep_job *job = data;
-    size_t at;
-    json_t *silence;
-
-    json_array_foreach (job->silences, at, silence) {
-        bool changed = false;
-
-        job->failed |=
-            !cx_health_store_put_silence(job->watch->store, silence, &changed, &job->err);
-        job->changed |= changed;
-    }
-    if (json_array_size(job->superseded) > 0)
-        job->failed |= !cx_health_store_drop(job->watch->store, job->superseded, &job->err);
-}
-
-static void keep_done(void *data)
-{
-    struct keep_job *job = data;
-    watch_self *watch = job->watch;
-
-    if (job->failed)
-        cx_log_error(&watch->log, CX_ERROR, "silences_failed", &job->err);
-    if (job->changed)
-        watch_look_at_silences(watch);
-    if (job->superseded != NULL) {
-        watch->peers_known = true;
-        watch_lanes_wake(watch);
-        watch_turn(watch);
-    }
-    cx_json_free(&job->silences);
-    cx_json_free(&job->superseded);
-    cx_free(&job);
-}
-
-static void keep(watch_self *watch, json_t *silences, json_t *superseded)
-{
-    struct keep_job *job = cx_alloc(1, sizeof *job);
-
-    *job = (struct keep_job){.watch = watch, .silences = silences, .superseded = superseded};
-    if (!cx_pool_add(watch->storage, keep_work, keep_done, job)) {
-        cx_fail(&job->err, CX_BUSY, "too many saves wait");
-        job->failed = true;
-        keep_done(job);
-    }
-}
-
-void watch_keep_silences(watch_self *watch, const json_t *silences)
-{
-    json_t *good = json_array();
-    size_t at;
-    json_t *silence;
-
-    json_array_foreach ((json_t *)silences, at, silence) {
-        cx_silence read;
-        cx_err err;
-
-        if (cx_silence_from_json(silence, "silence", &read, &err) &&
-            json_is_integer(json_object_get(silence, "updated_ms")))
-            json_array_append_new(good, json_deep_copy(silence));
-    }
-    keep(watch, good, NULL);
-}
-
-/* What others have told in our place is not sent any more. */
-void watch_peers_are_known(watch_self *watch)
-{
-    keep(watch, json_array(), CX_TAKE(watch->superseded));
-    watch->superseded = json_array();
-    watch_peers_tell_silences(watch);
-}
-
 /* ---- policies that change while it runs */
 
 static void adopt_policies(watch_self *watch)
@@ -420,7 +116,7 @@ void watch_job_ended(watch_self *watch)
     watch->working--;
     if (watch->working == 0 && watch->next != NULL && !watch->stopping)
         adopt_policies(watch);
-    if (watch->once && is_idle(watch))
+    if (watch->once && watch_is_idle(watch))
         event_base_loopexit(watch->loop, NULL);
 }
 
@@ -550,8 +246,7 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
     watch->loop = event_base_new();
     if (watch->loop == NULL)
         return cx_fail(err, CX_INTERNAL, "no event loop");
-    watch->save_timer = evtimer_new(watch->loop, on_save, watch);
-    watch->silence_timer = evtimer_new(watch->loop, on_silences, watch);
+    watch_save_open(watch);
     watch->board = health_board_open();
     return open_pools(watch, err) &&
            watch_serve_open(watch,
@@ -576,7 +271,8 @@ static void watch_close(watch_self *watch)
         watch_lanes_close(watch);
         watch_rounds_close(watch);
         event_free(watch->save_timer);
-        event_free(watch->silence_timer);
+        if (watch->silence_timer != NULL)
+            event_free(watch->silence_timer);
         event_base_free(watch->loop);
     }
     cx_health_store_close(&watch->store);
@@ -616,8 +312,7 @@ static bool run_loop(watch_self *watch, cx_err *err)
 
     for (size_t i = 0; i < CX_COUNT(events); i++)
         event_add(events[i], NULL);
-    watch_look_at_silences(watch);
-    watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
+    watch_silences_open(watch);
     watch_lanes_open(watch);
     watch_rounds_open(watch);
     cx_log_write(&watch->log, CX_INFO, "ready", "{s:s, s:s, s:I, s:I, s:s}", "node_id",

@@ -2,7 +2,7 @@
  * here happens; what blocks is done by workers, whose jobs own copies of what they need.
  *
  * From a node to a page: watch_round.c (asks, in a worker) -> lib/health/alert.h (looks, tells) ->
- * watch.c (saves the turn: state, history and outbox in one transaction) -> watch_send.c (a courier an
+ * watch_save.c (saves the turn: state, history and outbox in one transaction) -> watch_send.c (a courier an
  * action). The silences are read again every other second, so that the commands beside the watcher
  * need only the file. */
 #pragma once
@@ -113,18 +113,28 @@ struct watch_self {
 
 /* Something was seen, heard or silenced: tells what is to be told, and saves. */
 void watch_turn(watch_self *watch);
+/* A job of a round or courier ended. */
+void watch_job_ended(watch_self *watch);
+void watch_set_timer(struct event *timer, int64_t after_ms);
+
+/* ---- watch_save.c */
+
+void watch_save_open(watch_self *watch);
 /* Now, or as soon as it can be. While it can't, because the disk is full, what is to be sent is sent
  * all the same, from memory: a page counts for more than that it is never sent twice. */
 void watch_save(watch_self *watch);
+/* Nothing is under way, and every check was made. */
+bool watch_is_idle(const watch_self *watch);
+
+/* ---- watch_silence.c */
+
+void watch_silences_open(watch_self *watch);
 /* All others were asked what they have told. */
 void watch_peers_are_known(watch_self *watch);
 /* Silences of others are kept, as far as they are news. */
 void watch_keep_silences(watch_self *watch, const json_t *silences);
 /* They are read again. */
 void watch_look_at_silences(watch_self *watch);
-/* A job of a round or courier ended. */
-void watch_job_ended(watch_self *watch);
-void watch_set_timer(struct event *timer, int64_t after_ms);
 
 /* ---- watch_policy.c */
 
