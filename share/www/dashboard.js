@@ -191,9 +191,11 @@ function alertTone(alert) {
   return alert.state === 'pending' ? 'unknown' : 'silenced';
 }
 
+const orderOf = (alert) => (alert.inhibited_by ? 2.5 : ALERT_ORDER[alert.state] ?? 9);
+
 function alertRows() {
   return listOf(state.alerts).filter((alert) => alert.state !== 'resolved' || nowMs() - Date.parse(alert.resolved_at) < 300000)
-    .sort((a, b) => (ALERT_ORDER[a.state] ?? 9) - (ALERT_ORDER[b.state] ?? 9) ||
+    .sort((a, b) => orderOf(a) - orderOf(b) ||
       (a.severity === 'critical' ? 0 : 1) - (b.severity === 'critical' ? 0 : 1) || natural.compare(`${a.name} ${a.subject}`, `${b.name} ${b.subject}`));
 }
 
@@ -220,9 +222,10 @@ function fillAlert(element, alert) {
   setTone(element, alertTone(alert));
   setText(line.children[0], textOf(alert.name));
   setText(line.children[1], textOf(alert.subject));
-  setText(line.children[2], word);
+  setText(line.children[2], alert.state === 'pending' ? `${word} for ${ago(alert.since)}` : word);
   setText(message, textOf(alert.message));
   setText(since, alert.state === 'resolved' ? `over since ${ago(alert.resolved_at)}` : `since ${ago(alert.since)}, ${stamp(alert.since)}`);
+  since.hidden = alert.state === 'pending';
   button.hidden = state.silencing === 'off' || alert.state === 'silenced' || alert.state === 'resolved';
   button.setAttribute('aria-label', `Silence ${textOf(alert.name)} on ${textOf(alert.subject)}`);
 }
