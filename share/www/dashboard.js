@@ -222,7 +222,7 @@ function fillAlert(element, alert) {
   setTone(element, alertTone(alert));
   setText(line.children[0], textOf(alert.name));
   setText(line.children[1], textOf(alert.subject));
-  setText(line.children[2], alert.state === 'pending' ? `${word} for ${ago(alert.since)}` : word);
+  setText(line.children[2], alert.state === 'pending' && !alert.inhibited_by ? `${word} for ${ago(alert.since)}` : word);
   setText(message, textOf(alert.message));
   setText(since, alert.state === 'resolved' ? `over since ${ago(alert.resolved_at)}` : `since ${ago(alert.since)}, ${stamp(alert.since)}`);
   since.hidden = alert.state === 'pending';
