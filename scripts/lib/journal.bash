@@ -14,7 +14,9 @@ detail="" # what a step adds to its record: JSON or text
 outcome=ok
 phase="" step="" node="" # the step under way
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/cx-procedure-XXXXXX")
-write_pid "$scratch/pid" # whose it is: the task cleanup_temp_files removes what the dead left
+# Whose it is, whole from its first moment: the task cleanup_temp_files removes what the dead left.
+write_pid "$scratch/pid.new"
+mv "$scratch/pid.new" "$scratch/pid"
 trap 'rm -rf "$scratch"' EXIT
 declare -A step_status=() step_detail=()
 
