@@ -170,9 +170,10 @@ install: all manual
 	  $(DESTDIR)$(COMPLETIONS) $(DESTDIR)$(UNITS_DIR)
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin
 	rm -rf $(DESTDIR)$(SHARE)
-	install -d $(DESTDIR)$(SHARE)/scripts/lib
+	install -d $(DESTDIR)$(SHARE)/scripts/lib $(DESTDIR)$(SHARE)/scripts/tasks
 	cp -R $(FOLDERS:%=share/%) $(wildcard runbooks) $(DESTDIR)$(SHARE)
 	install -m 0755 $$(scripts/manual scripts | grep ^scripts/) scripts/caxton $(DESTDIR)$(SHARE)/scripts
+	install -m 0755 scripts/tasks/* $(DESTDIR)$(SHARE)/scripts/tasks
 	install -m 0644 scripts/common.sh $(DESTDIR)$(SHARE)/scripts
 	cp $(filter-out %/manual.jq %/completion.bash,$(wildcard scripts/lib/*)) $(DESTDIR)$(SHARE)/scripts/lib
 	chmod -R u+rwX,go+rX,go-w $(DESTDIR)$(SHARE)
