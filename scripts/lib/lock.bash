@@ -26,7 +26,8 @@ lift_lease() {
     local owner pid start
     [[ -s $2/holder ]] && flock -n "$2/lock" true || return 0
     read -r _ pid start <"$2/holder"
-    owner=$(cx-lock list --json 2>/dev/null |
+    # A node that is down is an error of the list, and no reason not to read it.
+    owner=$({ cx-lock list --json 2>/dev/null || true; } |
         jq -r --arg name "$1" '.leases[] | select(.name == $name).owner') || owner=""
     [[ $owner != *":$pid:$start" ]] || cx-lock clear "$1" >/dev/null 2>&1 || true
 }
