@@ -194,10 +194,11 @@ recover_messages() {
 # take_lock: one procedure at a time in the cluster. A cluster that can't grant a lease (no majority answers) is just
 # what a runbook is for: then this host alone is locked, and the runbook says so.
 take_lock() {
-    local status=0 code
+    local status=0 code wait=0s
+    [[ -z ${1-} ]] || wait=40s # the lease of an interrupted run ends by itself
     if [[ ${CX_LOCK_HELD-} != "cluster "* ]]; then
         [[ -z ${1-} ]] || lift_lease cluster "$1"
-        cx-lock run cluster --ttl 10s --reason "runbook" -- true 2>"$scratch/lock" || status=$?
+        cx-lock run cluster --ttl 10s --wait "$wait" --reason "runbook" -- true 2>"$scratch/lock" || status=$?
         if ((status != 0)); then
             code=$(tail -n 1 "$scratch/lock" | jq -r '.error.code // ""' 2>/dev/null) || code=""
             if [[ $code == busy ]]; then

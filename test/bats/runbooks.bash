@@ -49,9 +49,9 @@ everything() {
     sha256sum "$CLUSTER"/node-*/certs/node.crt "$CLUSTER"/node-*/etc/config.yaml
 }
 
-# begin_load: 50 messages a second to each agent through another node than its own.
+# begin_load: 20 messages a second to each agent through another node than its own.
 begin_load() {
-    start_load "$BATS_TEST_TMPDIR/load" 50 "$BATS_TEST_NUMBER" counter-1/node-2 counter-2/node-1 "counter-3/${1:-node-1}"
+    start_load "$BATS_TEST_TMPDIR/load" 20 "$BATS_TEST_NUMBER" counter-1/node-2 counter-2/node-1 "counter-3/${1:-node-1}"
     wait_until 20 has_lines "$BATS_TEST_TMPDIR/load/counter-3.results" 10
 }
 

@@ -100,6 +100,26 @@ message_is() {
     [[ $(cx-queue messages show "$1" --node "$2" | jq -r .state) == "$3" ]]
 }
 
+@test "a runbook killed with -9 is resumed and ends it; a second operator meanwhile is told who works" {
+    local pid run="$CLUSTER/node-1/log/runs/node-failure"
+    # It blocks at its first try, and is killed there.
+    local blocking="test -e $BATS_TEST_TMPDIR/tried && exec on-node node-3 -- bash -c '\$CX_RESTART'; touch $BATS_TEST_TMPDIR/tried; exec sleep 600"
+    local-cluster kill node-3 node >/dev/null
+    setsid node-failure node-3 --yes --restart-command "$blocking" --incident-dir "$BATS_TEST_TMPDIR/incidents" \
+        </dev/null >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+    pid=$!
+    wait_until 60 test -e "$BATS_TEST_TMPDIR/tried"
+    run --separate-stderr node-failure node-3 --yes </dev/null
+    assert_error busy
+    [[ $stderr == *"held by"* ]]
+    kill -KILL -- "-$pid"
+    wait "$pid" || true
+    runbook ended 0 node-failure --resume --yes --restart-command "$blocking"
+    cause_is process_crashed
+    assert_equal "$(find "$run" -name run.json -newer "$BATS_TEST_TMPDIR/tried" | wc -l)" 0
+    well
+}
+
 @test "performance-degradation: an agent that hangs, and the queue behind it: restarted, drained, nothing lost" {
     local quick=(--latency 60s --slow-threshold 1s --queue-limit 4 --drain-timeout 30s)
     odd hangs node-2
