@@ -5,7 +5,7 @@
 load common
 
 setup_file() {
-    need lintian dh mandoc systemd-analyze
+    need lintian dh mandoc systemd-analyze yamllint ansible-lint ansible-playbook
     make -s -C "$CX_ROOT" deb >"$BATS_FILE_TMPDIR/deb.log" 2>&1 || {
         cat "$BATS_FILE_TMPDIR/deb.log"
         return 1
@@ -110,6 +110,17 @@ installed() {
             done
         done
     done <"$CX_ROOT/share/man/examples"
+}
+
+@test "ansible: the roles and the example are well formed" {
+    cd "$CX_ROOT/share/ansible"
+    run yamllint -s -d '{extends: default, rules: {line-length: {max: 160}}}' .
+    assert_success
+    assert_output ""
+    run ansible-lint --offline -q
+    assert_success
+    run ansible-playbook -i inventory.yml --syntax-check site.yml
+    assert_success
 }
 
 # completed WORD…: what the shell offers for the last of them, in $output.
