@@ -21,13 +21,13 @@ installed() {
     env -i HOME="$BATS_TEST_TMPDIR" PATH=/usr/bin:/bin "$@"
 }
 
-@test "package: lintian finds nothing wrong" {
+@test "deb: lintian finds nothing wrong" {
     run lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$PACKAGE"
     assert_success
     refute_output --regexp '^[EW]:'
 }
 
-@test "package: systemd finds nothing wrong with the units, and little that they could break" {
+@test "deb: systemd finds nothing wrong with the units, and little that they could break" {
     local unit exposure
     export MANPATH=$TREE/usr/share/man SYSTEMD_UNIT_PATH=$TREE/lib/systemd/system:
     run systemd-analyze verify "$TREE"/lib/systemd/system/*.service
@@ -39,7 +39,7 @@ installed() {
     done
 }
 
-@test "package: every program says its version, every script its usage, from where it was unpacked" {
+@test "deb: every program says its version, every script its usage, from where it was unpacked" {
     local program script count=0
     for program in "$TREE"/usr/bin/cx-*; do
         run installed "$program" --version
@@ -56,7 +56,7 @@ installed() {
     done
 }
 
-@test "package: programs and scripts find their files where they are, and not in the sources" {
+@test "deb: programs and scripts find their files where they are, and not in the sources" {
     run installed "$TREE/usr/bin/cx-config" policy backup --config /dev/null
     assert_json .source "$TREE/usr/share/cx/policies/backup.yaml"
     run installed "$TREE/usr/bin/caxton" release list
@@ -68,7 +68,7 @@ installed() {
     assert_output ""
 }
 
-@test "package: what holds keys and data is the service's alone, and nothing starts by itself" {
+@test "deb: what holds keys and data is the service's alone, and nothing starts by itself" {
     local control=$BATS_TEST_TMPDIR/control
     dpkg-deb -e "$PACKAGE" "$control"
     run grep -E '^d .* 07[5-7]0 ' "$TREE/usr/lib/tmpfiles.d/cx.conf"
