@@ -38,7 +38,7 @@ teardown_file() {
 }
 
 play() {
-    cd "$BATS_FILE_TMPDIR/ansible"
+    cd "$BATS_FILE_TMPDIR/ansible" || return
     ANSIBLE_NOCOLOR=1 run ansible-playbook -i inventory.yml -e "@$PLACE/vars.yml" site.yml "$@"
 }
 
