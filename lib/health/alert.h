@@ -12,7 +12,7 @@
  * until it has been looked at again.
  *
  * Many watchers hold the same state; the subject of an alert is assigned to one of them by
- * rendezvous hashing. A notice is what they tell each other: that somebody has been told, of which
+ * rendezvous hashing; who told the beginning tells the end. A notice is what they tell each other: that somebody has been told, of which
  * alert, and by whom. The key of an alert is the same on all of them, in every episode: it is the
  * deduplication key of each page.
  *
@@ -28,6 +28,7 @@ enum {
     CX_ALERTS_MAX = 10000,             /* at the limit new ones are dropped */
     CX_ALERT_GAP_MS = 3 * 60 * 1000,   /* nobody saw anything for so long, and for two
                                         looks more: a duration begins anew */
+    CX_ALERT_LOOK_MS = 10 * 1000,      /* the longest look */
     CX_ALERT_KEEP_MS = 15 * 60 * 1000, /* a resolved one is shown for so long */
 };
 /* A notice about what nobody looks at any more is dropped after this time: a week. */

@@ -49,10 +49,12 @@ static bool follows_from(const cx_alert_rules *rules, const cx_alert *alert, con
     return false;
 }
 
-/* A cause that is over still counts for what has not been looked at since. */
+/* A cause that is over still counts for what has not been looked at since; a look that was under way
+ * then ends within its deadline. */
 static bool is_in_force(const cx_alert *cause, const cx_alert *alert)
 {
-    return cause->state != CX_ALERT_RESOLVED || alert->observed_ms <= cause->resolved_ms;
+    return cause->state != CX_ALERT_RESOLVED ||
+           alert->observed_ms <= cause->resolved_ms + CX_ALERT_LOOK_MS;
 }
 
 static void find_cause(const cx_alerts *alerts, const cx_alert_rules *rules, cx_alert *alert)
@@ -231,6 +233,18 @@ static json_t *describe(const cx_alerts *alerts, const cx_alert *alert, const cx
                      actions != NULL ? actions : json_array(), "again", telling == TELL_AGAIN);
 }
 
+/* The end is told by who told the beginning, while that one is there: what a side of a split alone
+ * had seen, the others do not know of. */
+static bool is_teller(const cx_alerts *alerts, const cx_alert *alert, const cx_list *watchers)
+{
+    const cx_alert_notice *notice = cx_alerts_notice(alerts, alert->key);
+
+    if (alert->state == CX_ALERT_RESOLVED && notice != NULL && notice->firing &&
+        is_watching(alerts, watchers, notice->by))
+        return strcmp(notice->by, alerts->self) == 0;
+    return strcmp(cx_alerts_teller(alerts, watchers, alert->subject), alerts->self) == 0;
+}
+
 static void tell(cx_alerts *alerts, const cx_alert_rules *rules, cx_alert *alert,
                  const cx_list *watchers, int64_t wall_ms, json_t *notices)
 {
@@ -238,7 +252,7 @@ static void tell(cx_alerts *alerts, const cx_alert_rules *rules, cx_alert *alert
     enum telling telling;
     cx_alert_notice *notice;
 
-    if (strcmp(cx_alerts_teller(alerts, watchers, alert->subject), alerts->self) != 0) {
+    if (!is_teller(alerts, alert, watchers)) {
         alert->muted = alert->silence_id[0] != '\0';
         return;
     }
@@ -275,6 +289,11 @@ bool cx_alerts_heard(cx_alerts *alerts, const cx_alert_notice *notice)
         own != NULL && !is_new && own->at_ms == notice->at_ms && own->firing == notice->firing;
 
     if (own == NULL || notice->at_ms < own->at_ms || (same && own->delivered == notice->delivered))
+        return false;
+    /* Two told of the same: ours is on its way, whatever becomes of the other's. Else we would tell
+     * again when that one is lost. */
+    if (!is_new && own->firing == notice->firing && strcmp(own->by, alerts->self) == 0 &&
+        !notice->delivered)
         return false;
     if (same) {
         own->delivered |= notice->delivered;

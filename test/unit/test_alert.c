@@ -472,8 +472,11 @@ static void what_followed_is_looked_at_again_before_it_is_told(void **state)
     assert_string_equal(told(&scene, 80), "down/node-2/resolved");
     look(&scene, "cert_expiry", "node-2", NAN, 85);
     assert_string_equal(told(&scene, 85), "");
+    /* That look may have begun before the node was back. */
     look(&scene, "cert_expiry", "node-2", 5, 90);
-    assert_string_equal(told(&scene, 90), "cert/node-2/firing");
+    assert_string_equal(told(&scene, 90), "");
+    look(&scene, "cert_expiry", "node-2", 5, 91);
+    assert_string_equal(told(&scene, 91), "cert/node-2/firing");
 }
 
 static void what_followed_and_is_about_to_end_is_not_told(void **state)
@@ -620,6 +623,51 @@ static void the_end_is_told_by_who_takes_over(void **state)
     assert_string_equal(told(&scene, 30), "disk/node-2/resolved");
 }
 
+static void the_end_is_told_by_who_told_the_beginning_while_that_one_is_there(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    hear(&scene, true, true, 0);
+    cx_list_add(&scene.watchers, "node-9");
+    look(&scene, "disk_usage", "node-2", 10, 20);
+    look(&scene, "disk_usage", "node-2", 10, 30);
+    assert_string_equal(told(&scene, 30), "");
+}
+
+static void what_we_told_we_tell_the_end_of_whoever_else_is_there(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    look(&scene, "disk_usage", "node-3", 90, 40);
+    assert_string_equal(told(&scene, 40), "disk/node-3/firing");
+    for (int other = 0; other < 20; other++) {
+        CX_AUTO(cx_free) char *name = cx_format("other-%d", other);
+
+        cx_list_add(&scene.watchers, name);
+    }
+    look(&scene, "disk_usage", "node-3", 10, 50);
+    look(&scene, "disk_usage", "node-3", 10, 60);
+    assert_string_equal(told(&scene, 60), "disk/node-3/resolved");
+}
+
+/* A watcher that does not see the others told as well, and is not there for us: we don't tell twice. */
+static void what_is_on_its_way_is_not_told_again_when_another_told_too(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    look(&scene, "disk_usage", "node-2", 90, 5);
+    assert_string_equal(told(&scene, 5), "disk/node-2/firing");
+    hear(&scene, true, false, 6);
+    look(&scene, "disk_usage", "node-2", 90, 10);
+    assert_string_equal(told(&scene, 10), "");
+}
+
 /* ---- restarts */
 
 static void a_restart_at_any_moment_changes_nothing(void **state)
@@ -717,6 +765,9 @@ int main(void)
         cmocka_unit_test(what_another_watcher_told_is_not_told_again),
         cmocka_unit_test(a_notice_is_kept_whole_whatever_its_time),
         cmocka_unit_test(the_end_is_told_by_who_takes_over),
+        cmocka_unit_test(the_end_is_told_by_who_told_the_beginning_while_that_one_is_there),
+        cmocka_unit_test(what_we_told_we_tell_the_end_of_whoever_else_is_there),
+        cmocka_unit_test(what_is_on_its_way_is_not_told_again_when_another_told_too),
         cmocka_unit_test(a_restart_at_any_moment_changes_nothing),
         cmocka_unit_test(a_state_that_is_no_state_is_refused),
     };
