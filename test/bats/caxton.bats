@@ -82,9 +82,9 @@ cluster upgrade|'cluster upgrade' alone|one of rollback, start, status
 cluster upgrade stort --to 2|cluster upgrade stort|did you mean 'cluster upgrade start'?
 clustr members|clustr|did you mean 'cluster'?
 cluster membres --json|cluster membres|did you mean 'cluster members'?
-xyzzy plugh|xyzzy|one of agents, backup, cluster
+xyzzy plugh|xyzzy|one of add-node, agents, backup
 cluster --json|'cluster' alone|members
---versoin|no such command: --versoin|one of agents, backup, cluster
+--versoin|no such command: --versoin|one of add-node, agents, backup
 END
 }
 
