@@ -17,6 +17,12 @@ unset CX_CONFIG CX_NODE
 # A test that is not about watchers has none beside it.
 export CX_CLUSTER_WATCH=no
 
+# long_test: its first line, for a test that takes long and whose like is in others too: it runs with
+# $CX_TEST_LONG (scripts/test long).
+long_test() {
+    [[ -n ${CX_TEST_LONG-} ]] || skip "long: scripts/test long"
+}
+
 # ---- time
 
 # How many times longer a wait may take: a busy machine is slower, and only a test that fails waits.

@@ -237,6 +237,7 @@ killed_after() {
 }
 
 @test "upgrade: killed with -9 while it validates, it resumes and finishes" {
+    long_test
     killed_after 5
 }
 
@@ -245,6 +246,7 @@ killed_after() {
 }
 
 @test "upgrade: killed with -9 while it watches the canary, it resumes and finishes" {
+    long_test
     killed_after 14
 }
 
@@ -253,6 +255,7 @@ killed_after() {
 }
 
 @test "upgrade: killed with -9 at the last node and near the end, it resumes and finishes" {
+    long_test
     killed_after 45
 }
 

@@ -74,3 +74,10 @@ END
     run --separate-stderr schedule --cron --systemd --output "$units"
     assert_error usage
 }
+
+@test "what can't be written into a unit is refused, and nothing is written" {
+    rm "$BATS_TEST_TMPDIR/etc/certs/ca/ca.key" # the CA is elsewhere
+    run --separate-stderr schedule --systemd --output "$units" --ca-url 'https://ca:8443/a b'
+    assert_error invalid
+    [[ -z $(ls "$units") ]]
+}
