@@ -83,7 +83,7 @@ runs_folder() {
     [[ -z $runs ]] || return 0
     log_dir=$(cx-config get log_dir --raw)
     runs=$log_dir/runs
-    if ! mkdir -p "$runs" 2>/dev/null || [[ ! -w $runs ]]; then
+    if ! make_folder "$runs" 2>/dev/null || [[ ! -w $runs ]]; then
         runs=${XDG_STATE_HOME:-$HOME/.local/state}/cx/runs/$(cx-config get cluster --raw)
     fi
 }
@@ -100,7 +100,7 @@ new_run() {
         return
     fi
     runs_folder
-    (umask 077 && mkdir -p "$runs/$1/$run_id.new")
+    (umask 077 && make_folder "$runs/$1" && mkdir "$runs/$1/$run_id.new")
     jq -n --arg run "$run_id" --arg procedure "$1" --argjson parameters "$2" --arg by "$(who_am_i)" \
         --arg time "$(time_text)" \
         '{run_id: $run, procedure: $procedure, started_at: $time, by: $by} + $parameters' \
@@ -221,6 +221,7 @@ end_run() {
     else
         record run "$(parameter_or_name)" "$1" "${2-}"
     fi
+    ((${#dry[@]})) || hand_over "$run_dir"
     ended=yes
 }
 

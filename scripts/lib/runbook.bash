@@ -399,7 +399,7 @@ incident_folder() {
     if [[ -z $folder ]]; then
         folder=$(cx-config get data_dir --raw 2>/dev/null)/incidents
     fi
-    if ! (umask 027 && mkdir -p "$folder") 2>/dev/null || [[ ! -w $folder ]]; then
+    if ! (umask 027 && make_folder "$folder") 2>/dev/null || [[ ! -w $folder ]]; then
         folder=$run_dir
     fi
 }
@@ -429,12 +429,9 @@ write_incident() {
            timeline: [$steps[] | {time, phase, step, node_id, status}],
            evidence: [$steps[] | select(.phase == "detect" or .phase == "diagnose" or .phase == "recover")
                | {phase, step, node_id, detail}],
-           run: $run_dir}' >"$folder/$run_id.json.new"
-    incident_page "$folder/$run_id.json.new" >"$folder/$run_id.md.new"
-    sync "$folder/$run_id.json.new" "$folder/$run_id.md.new"
-    mv "$folder/$run_id.json.new" "$folder/$run_id.json"
-    mv "$folder/$run_id.md.new" "$folder/$run_id.md"
-    sync "$folder"
+           run: $run_dir}' >"$scratch/incident"
+    keep "$folder/$run_id.json" <"$scratch/incident"
+    incident_page "$scratch/incident" | keep "$folder/$run_id.md"
     incident=$folder/$run_id.md
 }
 

@@ -22,10 +22,11 @@ take_sample() {
     mkdir -p "$reports"
     (
         flock -w 30 7 || give_up busy "$file is in use"
-        {
-            [[ ! -e $file ]] || tail -n "$((samples_max - 1))" "$file"
-            echo "$line"
-        } | keep "$file"
+        # Whole before it takes the place of the others.
+        : >"$scratch/samples"
+        [[ ! -e $file ]] || tail -n "$((samples_max - 1))" "$file" >"$scratch/samples" || give_up io "$file can't be read"
+        printf '%s\n' "$line" >>"$scratch/samples"
+        keep "$file" <"$scratch/samples"
     ) 7>>"$reports/.samples.lock"
 }
 

@@ -70,6 +70,22 @@ read_policy() {
     tool cx-config policy maintenance "${file[@]}" --json
 }
 
+# become_owner DATA_DIR: what root calls is done by the owner of the node's data, as whom the timers call it: root's own
+# files would be in their way, and root must not follow what others put into their folders. The script starts again.
+become_owner() {
+    local owner group home as name
+    ((EUID == 0)) && read -r owner group < <(stat -L -c '%u %g' "$1" 2>/dev/null) && ((owner != 0)) || return 0
+    as=(setpriv --reuid="$owner" --regid="$group" --clear-groups)
+    IFS=: read -r name _ _ group _ home _ < <(getent passwd "$owner") || name=""
+    [[ -z $name ]] || as=(setpriv --reuid="$owner" --regid="$group" --init-groups)
+    rm -rf "$scratch"
+    # shellcheck disable=SC2016 # the other's own
+    [[ -z ${TMPDIR-} ]] || "${as[@]}" bash -c '[[ -w $1 && -x $1 ]]' - "$TMPDIR" || unset TMPDIR
+    "${as[@]}" bash -c '[[ -r . && -x . ]]' 2>/dev/null || cd /
+    unset "${!XDG_@}"
+    HOME=${home:-/} USER=${name:-$owner} LOGNAME=${name:-$owner} exec "${as[@]}" "$script" "${words[@]}"
+}
+
 # reports_folder: sets reports: reports/ below log_dir, else a folder of the user.
 reports_folder() {
     local log_dir
@@ -83,25 +99,13 @@ reports_folder() {
     fi
 }
 
-# last_report TASK: prints the latest report of a task that was ok; `null` when there is none.
+# last_report TASK: prints the latest report of a task that could be done, whatever it found; `null` when there is none.
 last_report() {
-    local path found=""
-    for path in "$reports/$1"/*.json; do
-        found=$path # names sort by time
+    local paths=("$reports/$1"/*.json) i # names sort by time
+    for ((i = ${#paths[@]} - 1; i >= 0; i--)); do
+        if jq -ce 'select(.error | not)' "${paths[i]}"; then return 0; fi
     done
-    if [[ -n $found ]]; then jq -c . "$found"; else echo null; fi
-}
-
-# keep FILE: stdin becomes the file, durably, in one step. A dry run keeps nothing.
-keep() {
-    if ((${#dry[@]})); then
-        cat >/dev/null
-        return
-    fi
-    (umask 027 && mkdir -p "${1%/*}" && cat >"$1.new")
-    sync "$1.new"
-    mv -T "$1.new" "$1"
-    sync "${1%/*}"
+    echo null
 }
 
 # megabytes BYTES: for people.
@@ -126,6 +130,7 @@ task_main() {
     ((${#arguments[@]} == 0)) || give_up usage "unexpected argument ${arguments[0]}" "${0##*/} --help"
     policy=$(read_policy)
     load_config
+    ${stays_root:-false} || become_owner "$(config_value data_dir)"
     reports_folder
     touch "$scratch"/{findings,found,facts}
     trap 'task_exit $?' EXIT

@@ -100,7 +100,8 @@ maintain() {
 }
 
 @test "daily: a damaged backup fails its task by name; whole again, it is well" {
-    local object
+    local object verified
+    rm -rf "$reports/verify_backups" # all of them are due
     object=$(find "$dir/backups" -name '*.zst.age' -path '*segments*' -print -quit)
     cp "$object" "$BATS_TEST_TMPDIR/good"
     echo damaged >"$object"
@@ -109,10 +110,58 @@ maintain() {
     assert_failure 1
     assert_equal "$(jq -sc 'last | [.status, .detail.failed]' <<<"$output")" '["failed",["verify_backups"]]'
     last verify_backups
-    assert_json '[.ok, .findings[0].severity]' '[false,"critical"]'
+    assert_json '[.ok, .findings[0].severity, .facts.destinations[0].verified_all_at]' '[false,"critical",null]'
     maintain daily --task verify_backups
     last verify_backups
     assert_json .ok true
+    verified=$(jq -r .facts.destinations[0].verified_all_at <<<"$output")
+    [[ $verified != null ]]
+    # A run that could not be done is no end of what the one before knew.
+    jq '. + {ok: false, facts: {}, error: {message: "none", exit: 69}}' <<<"$output" >"$reports/verify_backups/99990101T000000.000Z.json"
+    maintain daily --task verify_backups
+    rm "$reports/verify_backups/99990101T000000.000Z.json"
+    last verify_backups
+    assert_json .facts.destinations[0].verified_all_at "$verified"
+}
+
+@test "rotate_logs: while a daemon's files can't be looked at, what it may write to is not compressed" {
+    ((EUID == 0)) || skip "only root can have less rights than the node's owner"
+    seq 1 40000 | sed 's/.*/{"time":"2026-01-01T00:00:00Z","level":"info","program":"test","event":"filler","n":&}/' >>"$log/node.log"
+    run --separate-stderr setpriv --bounding-set=-sys_ptrace "$CX_ROOT/scripts/tasks/rotate_logs"
+    assert_success
+    assert_json '[.findings[] | select(.message | test("may have it open"))] | length' 1
+    [[ -e $(find "$log" -name 'node.log-*Z') ]]
+    # It is told later.
+    maintain daily --task rotate_logs
+    [[ -z $(find "$log" -name 'node.log-*Z') ]]
+}
+
+@test "root does the work as the owner of the node's data, who finds nothing of root's in the way" {
+    ((EUID == 0)) || skip "only root becomes somebody else"
+    mkdir -p "$BATS_TEST_TMPDIR"/{bin,data}
+    chown 65534:65534 "$BATS_TEST_TMPDIR/data"
+    printf '%s\n' "data_dir: $BATS_TEST_TMPDIR/data" "log_dir: $BATS_TEST_TMPDIR/log" >"$BATS_TEST_TMPDIR/config.yaml"
+    # shellcheck disable=SC2016 # the program's own
+    printf '%s\n' '#!/bin/sh' 'case "$*" in *" bash -c "*) exit 0 ;; esac' 'echo "HOME=$HOME $*"' >"$BATS_TEST_TMPDIR/bin/setpriv"
+    chmod +x "$BATS_TEST_TMPDIR/bin/setpriv"
+    local words=(daily --dry-run --config "$BATS_TEST_TMPDIR/config.yaml")
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH run --separate-stderr maintenance "${words[@]}"
+    assert_success
+    assert_output "HOME=$(getent passwd 65534 | cut -d: -f6) --reuid=65534 --regid=65534 --init-groups $CX_ROOT/scripts/maintenance ${words[*]}"
+    [[ ! -e $BATS_TEST_TMPDIR/log && -z $(ls -A "$BATS_TEST_TMPDIR/data") ]]
+}
+
+@test "sample: figures that can't be read stay as they are" {
+    local before
+    mkdir -p "$BATS_TEST_TMPDIR/bin"
+    # shellcheck disable=SC2016 # the program's own
+    printf '%s\n' '#!/bin/sh' 'case "$*" in *samples.ndjson) exit 1 ;; esac' 'exec /usr/bin/tail "$@"' >"$BATS_TEST_TMPDIR/bin/tail"
+    chmod +x "$BATS_TEST_TMPDIR/bin/tail"
+    maintenance sample >"$BATS_TEST_TMPDIR/out"
+    before=$(<"$reports/samples.ndjson")
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH run --separate-stderr maintenance sample
+    assert_failure 74
+    assert_equal "$(<"$reports/samples.ndjson")" "$before"
 }
 
 next_review_has() {
