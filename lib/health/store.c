@@ -30,33 +30,19 @@ struct cx_health_store {
     cx_db *db;
 };
 
-/* What root's command makes must not lock out the watcher, whose folder it is. */
-static bool give_to_owner(const char *data_dir, const char *path, cx_err *err)
-{
-    struct stat folder;
-
-    if (geteuid() != 0)
-        return true;
-    if (stat(data_dir, &folder) < 0 || lchown(path, folder.st_uid, folder.st_gid) < 0)
-        return cx_fail_errno(err, "%s", path);
-    return true;
-}
-
 bool cx_health_store_open(const char *data_dir, bool read_only, cx_health_store **store,
                           cx_err *err)
 {
     CX_AUTO(cx_free) char *path = cx_path_join(data_dir, "health.db");
     CX_AUTO(cx_health_store_close) cx_health_store *opened = cx_alloc(1, sizeof *opened);
-    bool is_new = !cx_exists(path);
 
-    if (read_only && is_new) {
+    if (read_only && !cx_exists(path)) {
         cx_fail(err, CX_NOT_FOUND, "%s: no watcher has run here", path);
         return cx_hint(err, "cx-health watch is the daemon");
     }
     if (!read_only && !cx_make_folders(data_dir, 0750, NULL, err))
         return false;
-    if (!cx_db_open(path, migrations, CX_COUNT(migrations), read_only, &opened->db, err) ||
-        (is_new && !give_to_owner(data_dir, path, err)))
+    if (!cx_db_open(path, migrations, CX_COUNT(migrations), read_only, &opened->db, err))
         return false;
     *store = CX_TAKE(opened);
     return true;
