@@ -54,7 +54,7 @@ start_writer() {
         exec jq -Rc --unbuffered 'split("\u001f") as [$time, $run, $phase, $step, $status, $node, $detail]
             | {time: $time, run_id: $run, phase: $phase, step: $step, status: $status,
                detail: (if $detail == "" then null else ($detail | fromjson? // $detail) end)}
-            + if $node == "" then {} else {node_id: $node} end' 8>&- 9>&-
+            + if $node == "" then {} else {node_id: $node} end' 7>&- 8>&- 9>&-
     }
     writer_pid=$!
 }

@@ -213,7 +213,7 @@ now_ms() {
 
 # nap SECONDS: holds nothing open meanwhile, so that nobody waits for it after our end.
 nap() {
-    sleep "$1" 8>&- || true
+    sleep "$1" 7>&- 8>&- || true
 }
 
 # await SECONDS WHAT CMD…: until CMD succeeds. CMD says in $blocker what is missing: that is told

@@ -74,11 +74,11 @@ explain_remote() {
 }
 
 # deadlined SECONDS CMD…: ends it at the deadline, and with us, even if we are killed. It does not hold
-# the lock of the run: what it starts may live on.
+# the locks of the run: what it starts may live on.
 deadlined() {
     deadline_words "$1"
     shift
-    "${watched[@]}" "$@" 8>&-
+    "${watched[@]}" "$@" 7>&- 8>&-
 }
 
 # deadline_words SECONDS: sets watched, the words before a command. `"${watched[@]}" CMD… &` has the process id of

@@ -39,6 +39,24 @@ teardown() {
     [[ ! -e $BATS_TEST_TMPDIR/incidents ]]
 }
 
+@test "what a runbook looks at is the daemon's, and what it starts holds no lock of its own" {
+    local folder=$BATS_TEST_TMPDIR/own lock
+    mkdir -p "$folder"
+    printf '%s_dir: %s\n' data "$folder" log "$folder" run "$folder" >"$folder/config.yaml"
+    exec {lock}>"$folder/node.lock"
+    flock "$lock"
+    # Somebody has the lock, who is no cx-node.
+    run --separate-stderr env CX_CONFIG="$folder/config.yaml" bash "$CX_ROOT/scripts/lib/host-look"
+    assert_json '.daemons["cx-node"].state' gone
+    exec {lock}>&-
+    # shellcheck disable=SC2016 # expanded there
+    run bash -c 'source "$1/scripts/lib/remote.bash"
+        exec 7>"$2/a" 8>"$2/b"
+        deadlined 10 find /proc/self/fd -lname "$2/*"' bash "$CX_ROOT" "$folder"
+    assert_success
+    assert_output ""
+}
+
 @test "node-failure: daemons killed with -9 run again, under load, and nothing acknowledged is lost" {
     begin_load
     local-cluster kill node-3 >/dev/null
@@ -279,8 +297,9 @@ flip() {
     runbook not_ended 1 data-corruption node-3 "${how[@]}"
     [[ $(jq -r '.unresolved[]' <<<"$incident") == *--identity* ]]
     how+=(--identity "$keys/identity.txt")
+    flip "$CLUSTER/node-3/data/leases.db"
     runbook ended 0 data-corruption node-3 "${how[@]}"
-    assert_equal "$(jq -c '[.messages.lost, [.changes[].step]]' <<<"$incident")" '[0,["restore"]]'
+    assert_equal "$(jq -c '[.messages.lost, [.changes[].step]]' <<<"$incident")" '[0,["set_leases_aside","restore"]]'
     well
     message_is after-the-backup node-3 "done"
 
