@@ -56,6 +56,23 @@ pids() { cx-node status --all | jq -c '[.nodes[] | .pid]'; }
     assert_error not_found
 }
 
+@test "what this CA did not give to this node is refused: its names go into no new certificate" {
+    local certs=$dir/node-2/certs before made
+    before=$(serials)
+    cp "$certs/node.crt" "$BATS_TEST_TMPDIR/kept.crt"
+    openssl req -x509 -new -key "$certs/node.key" -subj /CN=node-2 -days 30 -out "$BATS_TEST_TMPDIR/own.crt" \
+        -addext 'subjectAltName=DNS:elsewhere.example.com,URI:spiffe://local/node/node-2'
+    for made in "$BATS_TEST_TMPDIR/own.crt" "$dir/node-3/certs/node.crt"; do
+        cat "$made" >"$certs/node.crt"
+        run --separate-stderr rotate-certs --nodes node-2
+        assert_failure 65
+        [[ $(jq -r .error.message <<<"${stderr##*$'\n'}") == *"not the certificate that this CA gave it"* ]]
+        cmp "$made" "$certs/node.crt"
+    done
+    cat "$BATS_TEST_TMPDIR/kept.crt" >"$certs/node.crt"
+    assert_equal "$(serials)" "$before"
+}
+
 @test "a node that can't be reached stops it; --resume goes on and renews nothing twice" {
     local third
     cat >"$BATS_TEST_TMPDIR/remote" <<END
