@@ -71,9 +71,10 @@ installed() {
 @test "deb: what holds keys and data is the service's alone, and nothing starts by itself" {
     local control=$BATS_TEST_TMPDIR/control
     dpkg-deb -e "$PACKAGE" "$control"
-    run grep -E '^d .* 07[5-7]0 ' "$TREE/usr/lib/tmpfiles.d/cx.conf"
+    run grep -E '^d .* 07[057]0 ' "$TREE/usr/lib/tmpfiles.d/cx.conf"
     assert_output --partial "/etc/caxton/certs        0750 caxton caxton"
     assert_output --partial "/var/lib/caxton          0750 caxton caxton"
+    assert_output --partial "/etc/caxton/backup       0700 caxton caxton"
     run cat "$control/conffiles"
     assert_output "$(printf '%s\n' /etc/default/cx /etc/logrotate.d/cx)"
     run grep -E 'deb-systemd-invoke +.*start|systemctl +(re)?start' "$control/postinst"
