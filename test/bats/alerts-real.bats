@@ -33,21 +33,21 @@ setup() {
     start_receiver
 }
 
-# fires NAME [SUBJECT], ends NAME [SUBJECT]: at all watchers, and told once.
-fires() {
-    local number subject=${2-$(subject_of "$1")}
+# becomes STATE NAME [SUBJECT]: firing or resolved, at all watchers, and told.
+becomes() {
+    local number subject=${3-$(subject_of "$2")}
     for number in 1 2 3; do
-        wait_until 30 state_is "$number" "$1" "$subject" firing
+        wait_until 30 state_is "$number" "$2" "$subject" "$1"
     done
-    wait_until 15 was_told firing "$1" "$subject"
+    wait_until 15 was_told "$1" "$2" "$subject"
+}
+
+fires() {
+    becomes firing "$@"
 }
 
 ends() {
-    local number subject=${2-$(subject_of "$1")}
-    for number in 1 2 3; do
-        wait_until 30 state_is "$number" "$1" "$subject" resolved
-    done
-    wait_until 15 was_told resolved "$1" "$subject"
+    becomes resolved "$@"
 }
 
 @test "errors of an agent, a full disk and a certificate of 29 days, at the same time" {
