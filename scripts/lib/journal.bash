@@ -178,9 +178,9 @@ open_run() {
     echo "${CX_LOCK_HELD-}" >"$run_dir/holder" # see lift_lease
     load_steps
     trap '' PIPE
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    trap 'exit 129' HUP
+    trap 'caught=yes; exit 130' INT
+    trap 'caught=yes; exit 143' TERM
+    trap 'caught=yes; exit 129' HUP
     trap 'on_exit $?' EXIT
     node="" record run "$(parameter_or_name)" "$1"
 }
@@ -226,7 +226,8 @@ end_run() {
 }
 
 # The one EXIT trap. A step that was under way has failed; the script's own on_failure, when it has one,
-# says what then. Interrupted by a signal, the run keeps everything as it is, for the next one.
+# says what then. Interrupted by a signal, the run keeps everything as it is, for the next one; that a tool was
+# ended by one is a failure like any other.
 on_exit() {
     local status=$1 reason="" at=$step${node:+ on $node} code="" hint="" further=""
     trap - EXIT
@@ -236,26 +237,24 @@ on_exit() {
         exit "$status"
     fi
     [[ ! -s $scratch/reason ]] || reason=$(<"$scratch/reason")
-    case $status in
-        129 | 130 | 143) reason="interrupted by a signal" ;;
-    esac
+    [[ -z ${caught-} ]] || reason="interrupted by a signal"
     if [[ -s $scratch/code ]]; then
         { read -r code && read -r hint; } <"$scratch/code"
     fi
     if [[ -n $step ]]; then
         record "$phase" "$step" failed "${reason:-exit status $status}"
     fi
-    rm -rf "$scratch"
-    if ((status < 128)) && [[ $(type -t on_failure) == function ]] && ((${#dry[@]} == 0)); then
+    if [[ -z ${caught-} && $(type -t on_failure) == function ]] && ((${#dry[@]} == 0)); then
         on_failure "$reason"
     fi
+    rm -rf "$scratch"
     end_run failed "${reason:-exit status $status}"
     further="run it again"
     [[ -z ${option[resume]+there} ]] || further="\`--resume\` goes on"
     [[ -z $journal ]] || say "run $run_id failed${at:+ at $at}; $further, journal: $run_dir"
     if [[ -n $code ]]; then
         tell_error "$code" "$reason" "$hint" # sets status
-    elif ((status < 128)); then
+    elif [[ -z ${caught-} ]]; then
         status=1
     fi
     exit "$status"

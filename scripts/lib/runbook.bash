@@ -389,8 +389,11 @@ finish() {
 on_failure() {
     [[ -n ${messages_before-} ]] || return 0
     unresolved+=("${phase} ${step:-}: ${1:-failed}")
-    write_incident not_ended "$(join_list "${unresolved[@]}")" || true
-    [[ -z ${incident-} ]] || say "not ended; $incident"
+    if write_incident not_ended "$(join_list "${unresolved[@]}")"; then
+        say "not ended; $incident"
+    else
+        say "not ended; no incident record could be written"
+    fi
 }
 
 # incident_folder: sets folder.
@@ -404,7 +407,8 @@ incident_folder() {
     fi
 }
 
-# write_incident OUTCOME TEXT: sets incident, the path of its page; beside it the same as JSON.
+# write_incident OUTCOME TEXT: sets incident, the path of its page; beside it the same as JSON. In a condition, too, it
+# fails when it can't.
 write_incident() {
     local folder
     incident=""
@@ -429,9 +433,10 @@ write_incident() {
            timeline: [$steps[] | {time, phase, step, node_id, status}],
            evidence: [$steps[] | select(.phase == "detect" or .phase == "diagnose" or .phase == "recover")
                | {phase, step, node_id, detail}],
-           run: $run_dir}' >"$scratch/incident"
-    keep "$folder/$run_id.json" <"$scratch/incident"
-    incident_page "$scratch/incident" | keep "$folder/$run_id.md"
+           run: $run_dir}' >"$scratch/incident" || return
+    incident_page "$scratch/incident" >"$scratch/page" || return
+    keep "$folder/$run_id.json" <"$scratch/incident" || return
+    keep "$folder/$run_id.md" <"$scratch/page" || return
     incident=$folder/$run_id.md
 }
 
