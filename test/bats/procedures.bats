@@ -59,3 +59,56 @@ procedure() {
     assert_json '[.outcome, .cause, .unresolved]' '["not_ended","bad",["mitigate help: no help"]]'
     [[ $stderr == *"not ended; $page"* ]]
 }
+
+@test "a backup policy that can't be read is an error of the drill and of backup-failure, and not nothing wrong" {
+    mkdir -p "$BATS_TEST_TMPDIR/policies"
+    echo 'backup: {destinations: none}' >"$BATS_TEST_TMPDIR/policies/backup.yaml"
+    touch "$BATS_TEST_TMPDIR/identity"
+    run --separate-stderr dr-drill --identity "$BATS_TEST_TMPDIR/identity"
+    assert_error config
+    run --separate-stderr "$CX_ROOT/runbooks/backup-failure" --yes --incident-dir "$BATS_TEST_TMPDIR/incidents"
+    assert_error config
+}
+
+@test "figures of a node that does not answer: the task says so, and those of before stay as they are" {
+    local before
+    mkdir -p "$BATS_TEST_TMPDIR"/{data,log/reports}
+    before='{"node_id":"node-1","time":"2026-01-01T00:00:00Z"}'
+    echo "$before" >"$BATS_TEST_TMPDIR/log/reports/samples.ndjson"
+    run --separate-stderr "$CX_ROOT/scripts/tasks/analyze_performance_trends"
+    assert_success
+    assert_json '[.findings[] | select(.subject == "sample") | .severity]' '["warning"]'
+    assert_equal "$(<"$BATS_TEST_TMPDIR/log/reports/samples.ndjson")" "$before"
+}
+
+@test "security_audit: an API that answers strangers and speaks an old TLS is found, every time; without logs it waits for nobody" {
+    local address number
+    load fake
+    mkfifo "$BATS_TEST_TMPDIR/stdin"
+    make_ca "$BATS_TEST_TMPDIR/certs"
+    make_cert "$BATS_TEST_TMPDIR/certs" "$BATS_TEST_TMPDIR/certs" node spiffe://test/node/node-1 node
+    mkdir -p "$BATS_TEST_TMPDIR/data"
+    address=$(free_loopback):$(free_port)
+    echo "api_addr: $address" >>"$CX_CONFIG"
+    start_daemon api openssl s_server -accept "$address" -cert "$BATS_TEST_TMPDIR/certs/node.crt" \
+        -key "$BATS_TEST_TMPDIR/certs/node.key" -www -quiet
+    wait_until 10 listens "${address%:*}" "${address#*:}"
+    for number in 1 2 3; do
+        # Its stdin never ends.
+        run --separate-stderr timeout 30 "$CX_ROOT/scripts/tasks/security_audit" <>"$BATS_TEST_TMPDIR/stdin"
+        assert_failure 1
+        assert_json '[.facts.checks[] | select(.check | test("TLS|strangers")) | .ok]' '[true,false,false]'
+    done
+}
+
+@test "disk-full: what is large is found among thousands of folders, too" {
+    printf '%s\n' '#!/bin/bash' 'shift 2' 'exec "$@"' >"$BATS_TEST_TMPDIR/remote"
+    chmod +x "$BATS_TEST_TMPDIR/remote"
+    mkdir -p "$BATS_TEST_TMPDIR"/{log,data/agents}
+    (cd "$BATS_TEST_TMPDIR/data/agents" && seq -f "agent-with-a-long-name-%g" 4000 | xargs mkdir)
+    export CX_REMOTE=$BATS_TEST_TMPDIR/remote
+    run --separate-stderr "$CX_ROOT/runbooks/disk-full" node-1 --threshold 1 --dry-run
+    assert_success
+    output=$(tail -n 1 <<<"$output")
+    assert_json .detail.outcome planned
+}
