@@ -18,6 +18,7 @@
 
 option+=([incident_dir]="" [resume]=false [bundle]=false [recover_timeout]=2m)
 runbook_phases="detect diagnose mitigate recover post_incident"
+wrong_max=100
 
 target=""     # the node it is about, when it is about one
 found='{}'    # what detect saw
@@ -50,9 +51,13 @@ advise() {
     follow_up+=("$1")
 }
 
-# is_wrong TEXT
+# is_wrong TEXT: of very many the first ones are told.
 is_wrong() {
-    wrong+=("$1")
+    if ((${#wrong[@]} < wrong_max)); then
+        wrong+=("$1")
+    else
+        wrong[wrong_max - 1]="and more of the kind"
+    fi
 }
 
 json_list() {
@@ -240,7 +245,12 @@ agree() {
 }
 
 show_found() {
-    detail=$(jq -nc --argjson found "$found" --argjson wrong "$(json_list "${wrong[@]}")" '{wrong: $wrong, found: $found}')
+    detail=$(wrong_and_found)
+}
+
+# wrong_and_found: both, as JSON; of a cluster with many agents that is more than an argument may hold.
+wrong_and_found() {
+    jq -c --slurpfile wrong <(printf '%s\n' "${wrong[@]}" | jq -Rnc '[inputs | select(. != "")]') '{wrong: $wrong[0], found: .}' <<<"$found"
 }
 
 show_cause() {
@@ -340,7 +350,7 @@ join_list() {
 # looks at the last minutes has its own.
 recover_symptoms() {
     await_quietly "$recover_seconds" detect_again
-    detail=$(jq -nc --argjson wrong "$(json_list "${wrong[@]}")" --argjson found "$found" '{wrong: $wrong, found: $found}')
+    detail=$(wrong_and_found)
     $answer || {
         outcome=failed
         leaves "$(join_list "${wrong[@]}")"

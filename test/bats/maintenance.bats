@@ -136,6 +136,16 @@ maintain() {
     [[ -z $(find "$log" -name 'node.log-*Z') ]]
 }
 
+@test "rotate_logs: what an interruption has left renamed gets its new file, and no line is lost" {
+    local old=$log/node.log-20260101T000000Z count
+    rm -f "$log"/node.log-*
+    mv "$log/node.log" "$old"
+    count=$(wc -l <"$old")
+    maintain daily --task rotate_logs
+    wait_until 10 grep -q config_reloaded "$log/node.log"
+    [[ ! -e $old && $(zstdcat "$old.zst" | wc -l) -ge $count ]]
+}
+
 @test "root does the work as the owner of the node's data, who finds nothing of root's in the way" {
     ((EUID == 0)) || skip "only root becomes somebody else"
     mkdir -p "$BATS_TEST_TMPDIR"/{bin,data}

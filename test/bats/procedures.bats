@@ -112,3 +112,47 @@ procedure() {
     output=$(tail -n 1 <<<"$output")
     assert_json .detail.outcome planned
 }
+
+# stand_in NAME FILTER: a tool that prints this as its document.
+stand_in() {
+    local program
+    mkdir -p "$BATS_TEST_TMPDIR/bin"
+    for program in "$CX_BUILD"/cx-*; do
+        [[ -e $BATS_TEST_TMPDIR/bin/${program##*/} ]] || ln -s "$program" "$BATS_TEST_TMPDIR/bin/"
+    done
+    jq -nc "$2" >"$BATS_TEST_TMPDIR/$1.json"
+    rm -f "$BATS_TEST_TMPDIR/bin/$1"
+    printf '%s\n' '#!/bin/bash' "exec cat '$BATS_TEST_TMPDIR/$1.json'" >"$BATS_TEST_TMPDIR/bin/$1"
+    chmod +x "$BATS_TEST_TMPDIR/bin/$1"
+}
+
+@test "more agents, and more kinds of errors, than an argument of a program may hold: they are looked at all the same" {
+    mkdir -p "$BATS_TEST_TMPDIR"/{data,log/reports}
+    stand_in cx-agents '{agents: [range(3000) | {id: "an-agent-of-a-rather-long-name-\(. + 100000)", node_id: "node-1", state: "running", placement: "pinned",
+        priority: "normal", capabilities: [], queued: 1, in_flight: 1, oldest_in_flight_seconds: 20, latency_ms: {p99: 1},
+        processed: 1, failed: 0}]}'
+    stand_in cx-gossip '{members: [{node_id: "node-1", status: "alive", addr: "127.0.0.1:1", tags: {role: "node"}}]}'
+    stand_in cx-node '{nodes: [{node_id: "node-1", latency_ms: {p99: 1}, messages: {queued: 3000}, agents: {total: 3000, max: 10000}}]}'
+    export CX_BUILD=$BATS_TEST_TMPDIR/bin
+    run --separate-stderr "$CX_ROOT/scripts/tasks/architecture_review"
+    assert_success
+    assert_json '.facts.single_points | length' 3000
+    run --separate-stderr "$CX_ROOT/runbooks/performance-degradation" --queue-limit 10 --slow-threshold 60s --dry-run --phase detect
+    assert_failure 1
+    assert_equal "$(tail -n 1 <<<"$output" | jq -r .detail.outcome)" found
+
+    jq -nc 'range(500) | {time: (now - 60 | todate), level: "error", program: "cx-node", code: "io", message: ("x y z " * 60),
+        event: (tostring | explode | map(. + 49) | implode)}' >"$BATS_TEST_TMPDIR/log/node.log"
+    run --separate-stderr "$CX_ROOT/scripts/tasks/review_error_logs"
+    assert_success
+    assert_json '[(.findings | length), .facts.groups[0].new]' '[500,true]'
+    rm "$BATS_TEST_TMPDIR/log/node.log"
+    jq -nc '{time: (now - 50 | todate), level: "error", program: "cx-node", event: "a", code: "io", message: ("x y z " * 60)}' >"$BATS_TEST_TMPDIR/log/node.log"
+    run --separate-stderr "$CX_ROOT/scripts/tasks/review_error_logs"
+    assert_json '.facts.groups[0].new' false
+}
+
+@test "prometheus-rules: an option without its value is told" {
+    run --separate-stderr prometheus-rules --file
+    assert_error usage
+}
