@@ -23,6 +23,13 @@ CX_MUST_CHECK bool cx_health_store_open(const char *data_dir, bool read_only,
                                         cx_health_store **store, cx_err *err);
 void cx_health_store_close(cx_health_store **owner);
 
+/* Whether data_dir holds another file than the open one, or none: a restore has put another folder in its place.
+ * A folder that is not there counts as one that is still to come. */
+CX_MUST_CHECK bool cx_health_store_is_moved(const cx_health_store *store, const char *data_dir);
+/* Goes on with the file in data_dir: its outbox becomes ours, since what it held was sent long ago, our silences
+ * are added to its own, and its history stays. On failure *store is as before. */
+CX_MUST_CHECK bool cx_health_store_move(cx_health_store **store, const char *data_dir, cx_err *err);
+
 /* The state as it was saved, NULL before the first time. */
 CX_MUST_CHECK bool cx_health_store_load(cx_health_store *store, json_t **state, cx_err *err);
 

@@ -198,6 +198,27 @@ setup() {
     assert_json '.alerts[0].state' silenced
 }
 
+@test "a restore replaces the data folder: the watcher goes on in the new one, with its alerts, pages and silences" {
+    local data=$BATS_TEST_TMPDIR/data
+    write_policies
+    start_fake "$(all_say)"
+    start_watch
+    looked 1
+    mkdir -m 0750 "$data.backup"
+    sqlite3 "$data/health.db" ".backup $data.backup/health.db"
+    answers "$(all_say '.system.disk_percent = 95')"
+    wait_until 10 grep -q not_sent "$BATS_TEST_TMPDIR/watch.log"
+    cx-health silence other --for 1h
+
+    mv "$data" "$data.old"
+    mv "$data.backup" "$data"
+    wait_until 10 alert_is disk firing
+    run --separate-stderr cx-health alerts
+    assert_json '.watched, .outbox.page, [.silences[].name]' $'true\n1\n["other"]'
+    start_receiver
+    wait_until 30 paged 'firing disk node-1'
+}
+
 @test "--once: looks, tells and ends; the exit status says whether an alert fires" {
     write_policies
     start_receiver
