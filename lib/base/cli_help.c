@@ -82,7 +82,7 @@ static void add_option(cx_buffer *out, const cx_option *option)
         cx_buffer_add_text(out, "\n");
     add_spaces(out, OPTION_WIDTH - column(out));
     cx_buffer_add_text(&help, option->help);
-    if (option->fallback != NULL && option->kind != CX_KIND_FLAG)
+    if (option->fallback != NULL && option->fallback[0] != '\0' && option->kind != CX_KIND_FLAG)
         cx_buffer_addf(&help, " (default %s)", option->fallback);
     add_wrapped(out, (const char *)help.data, OPTION_WIDTH);
 }

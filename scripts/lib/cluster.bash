@@ -99,8 +99,12 @@ look_at_health() {
     fi
 }
 
+# problems_text: each once; of a node that can't be reached that alone.
 problems_text() {
-    jq -r 'map("\(if .node_id then .node_id + ": " else "" end)\(.check) \(.message)") | join("; ")' \
+    jq -r '[.[] | select(.check == "node_reachable").node_id] as $gone
+        | map(select(.check == "node_reachable" or (.node_id as $id | any($gone[]; . == $id) | not))
+              | "\(if .node_id then .node_id + ": " else "" end)\(.message // .check)")
+        | reduce .[] as $text ([]; if any(.[]; . == $text) then . else . + [$text] end) | join("; ")' \
         <<<"$problems"
 }
 

@@ -61,9 +61,11 @@ start_writer() {
 
 show_record() {
     if [[ -t 1 ]]; then
-        jq -r '[.time[11:19], .phase, .step, .node_id // "-", .status,
-            (.detail | if . == null then "" elif type == "string" then . else tojson end | .[:100])]
-            | "\(.[0])  \(.[1]) \(.[2]) \(.[3]): \(.[4]) \(.[5])"' <<<"$1" || true
+        jq -r '(.detail | if type == "object" then .text // .summary // . else . end
+                | if . == null then "" elif type == "string" then . else tojson end
+                | if length > 100 then .[:99] + "…" else . end) as $detail
+            | "\(.time[11:19])  \(.phase) \(.step)\(if .node_id then " " + .node_id else "" end): \(.status)"
+              + if $detail == "" then "" else "  " + $detail end' <<<"$1" || true
     else
         printf '%s\n' "$1" 2>/dev/null || true # the reader may be gone; the journal has it
     fi

@@ -126,7 +126,7 @@ say() {
 confirm() {
     local reply
     ! ${option[yes]} && ! ${option[dry_run]} && [[ -t 0 && -t 2 ]] || return 0
-    read -rp "$1 [y/N] " reply
+    read -rp "$1 [y/N] " reply || echo >&2 # the end of input is no yes
     [[ $reply == [yY]* ]] || give_up busy "not confirmed: nothing was done"
 }
 
@@ -216,11 +216,11 @@ nap() {
     sleep "$1" 7>&- 8>&- || true
 }
 
-# await SECONDS WHAT CMD…: until CMD succeeds. CMD says in $blocker what is missing: that is told
-# every ten seconds, and at the deadline it is the reason of the failure: an error of the code $await_code
+# await SECONDS WHAT CMD…: until CMD succeeds. CMD says in $blocker what is missing: that is told when it changes,
+# looked at every ten seconds, and at the deadline it is the reason of the failure: an error of the code $await_code
 # where the script sets one.
 await() {
-    local deadline=$((SECONDS + $1)) seconds=$1 what=$2 told=$SECONDS message
+    local deadline=$((SECONDS + $1)) seconds=$1 what=$2 told=$SECONDS said="" message
     shift 2
     blocker=""
     until "$@"; do
@@ -231,7 +231,10 @@ await() {
         fi
         if ((SECONDS - told >= 10)); then
             told=$SECONDS
-            say "waiting for $what${blocker:+: $blocker}"
+            message="waiting for $what, up to $((deadline - SECONDS)) s more"
+            [[ $blocker == "$said" ]] || message+=": $blocker"
+            said=$blocker
+            say "$message"
         fi
         nap 0.3
     done

@@ -39,6 +39,7 @@ log_has() {
     assert_output --partial "security init-ca"
     assert_output --partial "cluster members"
     assert_output --partial "messages stats"
+    assert_output --partial "performance-degradation  "
 }
 
 @test "every row of the table runs a program of ours and a command that it has" {

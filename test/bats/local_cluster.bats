@@ -143,6 +143,8 @@ s = socket.create_server(('$CX_NETWORK.13', 8080)); time.sleep(60)"
     local-cluster stop node-3
     wait_until 10 sees node-1 node-3 left
     wait_until 10 sees node-2 node-3 left
+    # Nothing is wrong with an end that was asked for.
+    assert_equal "$(jq -c 'select(.level == "warn" or .level == "error")' "$CX_CLUSTER_DIR/node-3/log/node.log")" ''
 
     local-cluster start node-3
     wait_until 10 sees node-1 node-3 alive

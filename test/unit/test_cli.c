@@ -26,7 +26,7 @@ struct show_options {
 
 static const cx_option show_options[] = {
     {"mode", CX_CHOICE(struct show_options, mode), "drain|maintenance", "drain", "the new state"},
-    {"name", CX_TEXT(struct show_options, name), "NAME", NULL, "a name"},
+    {"name", CX_TEXT(struct show_options, name), "NAME", "", "a name"},
     {"deadline", CX_DURATION(struct show_options, deadline_ms), "DUR", "60s", "stop waiting then"},
     {"size", CX_SIZE(struct show_options, size_bytes), "SIZE", "64K", "a size"},
     {"count", CX_INT(struct show_options, count), "N", NULL, "how many"},
@@ -295,7 +295,7 @@ static void defaults_are_parsed_as_if_typed(void **state)
 
     (void)state;
     assert_string_equal(
-        line, "{\"mode\":\"drain\",\"name\":null,\"deadline_ms\":60000,\"size_bytes\":65536,"
+        line, "{\"mode\":\"drain\",\"name\":\"\",\"deadline_ms\":60000,\"size_bytes\":65536,"
               "\"count\":0,\"force\":false,\"tags\":[],\"words\":[\"default\"],\"args\":[],"
               "\"dry_run\":false,\"config\":\"/etc/caxton/config.yaml\",\"config_is_default\":true,"
               "\"timeout_ms\":0}");
@@ -435,6 +435,7 @@ static void help_needs_no_right_command_line(void **state)
     assert_exit(&wrong, 0);
     assert_non_null(strstr((char *)wrong.output.data, "--mode drain|maintenance"));
     assert_non_null(strstr((char *)wrong.output.data, "(default 60s)"));
+    assert_null(strstr((char *)wrong.output.data, "(default )"));
     assert_non_null(strstr((char *)wrong.output.data, "\n\nSecond paragraph.\n"));
     assert_exit(&family, 0);
     assert_non_null(strstr((char *)family.output.data, "\n  token list"));

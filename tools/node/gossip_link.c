@@ -44,6 +44,7 @@ struct node_gossip {
     struct event *connect_timer, *answer_timer, *members_timer, *tags_timer;
     node_backoff backoff;
     bool told_missing; /* the log knows that there is no agent */
+    bool closing;
 };
 
 static void fail_questions(node_gossip *gossip, const char *why)
@@ -108,10 +109,10 @@ static void on_members(const json_t *answer, const cx_err *err, void *arg)
     node_gossip *gossip = arg;
 
     node_timer_set(gossip->members_timer, REFRESH_MS);
-    if (err != NULL)
-        cx_log_error(gossip->options.log, CX_WARN, "gossip_members_failed", err);
-    else
+    if (err == NULL)
         gossip->options.members(answer, gossip->options.arg);
+    else if (!gossip->closing)
+        cx_log_error(gossip->options.log, CX_WARN, "gossip_members_failed", err);
 }
 
 static void on_tags_set(const json_t *answer, const cx_err *err, void *arg)
@@ -119,7 +120,8 @@ static void on_tags_set(const json_t *answer, const cx_err *err, void *arg)
     node_gossip *gossip = arg;
 
     (void)answer;
-    if (err != NULL)
+    /* Ours is the end of the asking: nothing is wrong with the agent. */
+    if (err != NULL && !gossip->closing)
         cx_log_error(gossip->options.log, CX_WARN, "gossip_tags_failed", err);
 }
 
@@ -303,6 +305,7 @@ void node_gossip_close(node_gossip **owner)
 
     if (gossip == NULL)
         return;
+    gossip->closing = true;
     close_line(&gossip->asks);
     close_line(&gossip->events);
     fail_questions(gossip, "the node is stopping");
