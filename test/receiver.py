@@ -2,7 +2,7 @@
 """receiver.py http|smtp ADDRESS PORT FOLDER: takes what cx-health's actions send.
 
 Each request is a line of FOLDER/received: {"path", "headers", "body"}; each mail {"from", "to",
-"mail"}. It answers the status in FOLDER/status (else 200), and then does not keep what came.
+"mail"}; and "at", when it came (seconds since 1970). It answers the status in FOLDER/status (else 200), and then does not keep what came.
 """
 import http.server
 import json
@@ -10,6 +10,7 @@ import pathlib
 import socketserver
 import sys
 import threading
+import time
 
 KIND, ADDRESS, PORT, FOLDER = sys.argv[1], sys.argv[2], int(sys.argv[3]), pathlib.Path(sys.argv[4])
 LOCK = threading.Lock()
@@ -17,7 +18,7 @@ LOCK = threading.Lock()
 
 def keep(entry):
     with LOCK, open(FOLDER / "received", "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.write(json.dumps(entry | {"at": time.time()}) + "\n")
 
 
 def wanted_status():

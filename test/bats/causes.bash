@@ -21,6 +21,18 @@ watched_cluster() {
     on 1 cx-agents deploy "$1/failing.json"
 }
 
+# policy_with_receiver FILE [EDIT]: the operators' alerts, edited (sed -E), told to $RECEIVER.
+policy_with_receiver() {
+    local name
+    {
+        sed -E '/^#/d' "$CX_ROOT/share/policies/alerts.yaml" | sed -E "${2-}"
+        echo "  actions:"
+        for name in page_oncall send_alert; do
+            echo "    $name: {type: webhook, url: \"http://$RECEIVER/\"}"
+        done
+    } >"$1"
+}
+
 # small_disk FOLDER: of node-3, on a file system of its own.
 small_disk() {
     local-cluster stop node-3
@@ -78,6 +90,14 @@ was_told() {
     (($(told "$@") > 0))
 }
 
+# told_once LINES: "STATUS NAME SUBJECT" each: that was told, each once, and nothing else, but for a node that a split
+# made unreachable.
+told_once() {
+    received '.[].body.alerts[] | "\(.status) \(.name) \(.subject) by \(.watcher)"' | sort >"$BATS_TEST_TMPDIR/told"
+    received '.[].body.alerts[] | "\(.status) \(.name) \(.subject)"' | jq -r . | sed '/node_down node-[13]/d' | sort |
+        diff - <(sort <<<"$1") || fail "$(<"$BATS_TEST_TMPDIR/told")"
+}
+
 subject_of() {
     case $1 in
         cluster_split_brain) echo local ;;
@@ -112,8 +132,11 @@ end_high_error_rate() {
     jq -nc 'range(200) | {receiver: "failing", content: "well"}' | on 1 cx-queue send - --json
 }
 
+# Nine tenths are in use.
 cause_disk_space_low() {
-    head -c 56M /dev/zero >"$CX_CLUSTER_DIR/node-3/data/ballast"
+    local data=$CX_CLUSTER_DIR/node-3/data size used
+    read -r size used < <(df -B1 --output=size,used "$data" | tail -n 1)
+    head -c "$((size * 9 / 10 - used))" /dev/zero >"$data/ballast"
 }
 
 end_disk_space_low() {
