@@ -2,7 +2,8 @@
 #
 # A run is a folder, RUNS/PROCEDURE/RUN_ID: run.json (what was asked for), journal.ndjson (one record a
 # line, each on the disk before the next step begins), output/NODE/ (what the nodes printed), and what
-# the procedure adds (report.md). RUNS is $CX_RUNS, else runs/ below log_dir, else a folder of the user.
+# the procedure adds (report.md). RUNS is $CX_RUNS, else runs/ below log_dir, else a folder of the user: root's runs are
+# in a folder of root's alone, since --resume does what is written in them.
 # The state of a run is read back from its journal, never stored.
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # variables that cross the files of this library
@@ -78,16 +79,31 @@ records() {
 
 # ---- folders
 
+runs_kept_days=400 # as long as reports, where the policy says nothing else
+
 # runs_folder: sets runs.
 runs_folder() {
-    local log_dir
     runs=${CX_RUNS-}
-    [[ -z $runs ]] || return 0
-    log_dir=$(cx-config get log_dir --raw)
-    runs=$log_dir/runs
-    if ! make_folder "$runs" 2>/dev/null || [[ ! -w $runs ]]; then
-        runs=${XDG_STATE_HOME:-$HOME/.local/state}/cx/runs/$(cx-config get cluster --raw)
+    [[ -n $runs ]] || choose_runs "$(cx-config get log_dir --raw)" "$(cx-config get cluster --raw)"
+}
+
+# choose_runs LOG_DIR CLUSTER: sets runs.
+choose_runs() {
+    local state=${XDG_STATE_HOME:-${HOME:-}/.local/state} owner
+    runs=$1/runs
+    if is_others "$runs" || ! mkdir -p "$runs" 2>/dev/null || [[ ! -w $runs ]]; then
+        ! is_others "$state" || state=~root/.local/state # with the caller's HOME: sudo -E
+        runs=$state/cx/runs/$2
     fi
+}
+
+# sweep_runs PROCEDURE: those that are older than anybody asks for, and those that never began.
+sweep_runs() {
+    local path
+    while IFS= read -r -d '' path; do
+        read_pid "$path/pid" >/dev/null || rm -rf --one-file-system -- "$path"
+    done < <(find -P "$runs/$1" -mindepth 1 -maxdepth 1 -type d -uid "$EUID" \
+        \( -mtime "+$runs_kept_days" -o -name '*.new' -mtime +1 \) -print0)
 }
 
 # new_run PROCEDURE PARAMETERS: makes the folder of a run. A dry run leaves none.
@@ -102,7 +118,9 @@ new_run() {
         return
     fi
     runs_folder
-    (umask 077 && make_folder "$runs/$1" && mkdir "$runs/$1/$run_id.new")
+    (umask 077 && mkdir -p "$runs/$1" && mkdir "$runs/$1/$run_id.new")
+    sweep_scratch
+    sweep_runs "$1"
     jq -n --arg run "$run_id" --arg procedure "$1" --argjson parameters "$2" --arg by "$(who_am_i)" \
         --arg time "$(time_text)" \
         '{run_id: $run, procedure: $procedure, started_at: $time, by: $by} + $parameters' \
@@ -223,7 +241,6 @@ end_run() {
     else
         record run "$(parameter_or_name)" "$1" "${2-}"
     fi
-    ((${#dry[@]})) || hand_over "$run_dir"
     ended=yes
 }
 

@@ -15,6 +15,8 @@
 lib=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source=../common.sh
 source "$lib/../common.sh"
+# shellcheck source=files.bash
+source "$lib/files.bash"
 # shellcheck source=journal.bash
 source "$lib/journal.bash"
 # shellcheck source=remote.bash
@@ -172,37 +174,6 @@ give_up_step() {
     echo "$2" >"$scratch/reason"
     printf '%s\n%s\n' "$1" "${3-}" >"$scratch/code"
     exit 1
-}
-
-# ---- files
-
-# hand_over PATH: what root made there, and all in it, is of the owner of the folder it is in, as whom the timers run.
-hand_over() {
-    ((EUID != 0)) || chown -hR --reference="${1%/*}" "$1" 2>/dev/null || true
-}
-
-# make_folder PATH: when it is not there.
-make_folder() {
-    [[ ! -d $1 ]] || return 0
-    mkdir -p "$1" || return
-    hand_over "$1"
-}
-
-# keep FILE: stdin becomes the file, durably, in one step. A dry run keeps nothing. Root may do this in a folder of
-# somebody else: the temporary file has a new name, and is made without following what is there.
-keep() {
-    local temp
-    if ((${#dry[@]})); then
-        cat >/dev/null
-        return
-    fi
-    (umask 027 && mkdir -p "${1%/*}")
-    temp=$(mktemp -u "${1%/*}/.${1##*/}.cxtmp-$BASHPID-XXXXXXXXXX")
-    (umask 027 && set -C && cat >"$temp")
-    sync "$temp"
-    hand_over "$temp"
-    mv -T "$temp" "$1"
-    sync "${1%/*}"
 }
 
 # ---- waiting

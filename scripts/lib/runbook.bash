@@ -211,7 +211,7 @@ take_lock() {
             fi
             runs_folder
             mkdir -p "$runs"
-            exec 7>"$runs/.lock"
+            exec 7>>"$runs/.lock"
             flock -n 7 || give_up busy "another runbook works on this host" "$runs/.lock"
             say "the cluster can't be locked (${code:-status $status}): only this host is"
             return
@@ -406,24 +406,13 @@ on_failure() {
     fi
 }
 
-# incident_folder: sets folder.
-incident_folder() {
-    folder=${option[incident_dir]}
-    if [[ -z $folder ]]; then
-        folder=$(cx-config get data_dir --raw 2>/dev/null)/incidents
-    fi
-    if ! (umask 027 && make_folder "$folder") 2>/dev/null || [[ ! -w $folder ]]; then
-        folder=$run_dir
-    fi
-}
-
 # write_incident OUTCOME TEXT: sets incident, the path of its page; beside it the same as JSON. In a condition, too, it
 # fails when it can't.
 write_incident() {
-    local folder
+    local folder=${option[incident_dir]}
     incident=""
     ((${#dry[@]} == 0)) || return 0
-    incident_folder
+    [[ -n $folder ]] || folder=$(cx-config get data_dir --raw)/incidents || return
     records "$run_dir" | jq -s --slurpfile run "$run_dir/run.json" --arg outcome "$1" --arg text "$2" \
         --arg runbook "${0##*/}" --arg cause "$cause" --arg explained "$explained" --arg cluster "$(cx-config get cluster --raw)" \
         --arg now "$(time_text)" --arg node "$target" --arg run_dir "$run_dir" \
@@ -445,9 +434,13 @@ write_incident() {
                | {phase, step, node_id, detail}],
            run: $run_dir}' >"$scratch/incident" || return
     incident_page "$scratch/incident" >"$scratch/page" || return
-    keep "$folder/$run_id.json" <"$scratch/incident" || return
-    keep "$folder/$run_id.md" <"$scratch/page" || return
-    incident=$folder/$run_id.md
+    # Where that can't be, as on a full disk, beside the journal.
+    keep_incident "$folder" 2>/dev/null || keep_incident "$run_dir"
+}
+
+keep_incident() {
+    keep "$1/$run_id.json" <"$scratch/incident" && keep "$1/$run_id.md" <"$scratch/page" || return
+    incident=$1/$run_id.md
 }
 
 action_texts() {

@@ -130,8 +130,10 @@ task_main() {
     ((${#arguments[@]} == 0)) || give_up usage "unexpected argument ${arguments[0]}" "${0##*/} --help"
     policy=$(read_policy)
     load_config
-    ${stays_root:-false} || become_owner "$(config_value data_dir)"
-    reports_folder
+    if ! ${stays_root:-false}; then
+        become_owner "$(config_value data_dir)"
+        reports_folder
+    fi
     touch "$scratch"/{findings,found,facts}
     trap 'task_exit $?' EXIT
     "$run"

@@ -156,3 +156,67 @@ stand_in() {
     run --separate-stderr prometheus-rules --file
     assert_error usage
 }
+
+# a_service: log_dir and data_dir belong to somebody else, as the package makes them; runs of root go to $XDG_STATE_HOME.
+a_service() {
+    ((EUID == 0)) || skip "only root writes into folders of others"
+    unset CX_RUNS
+    export XDG_STATE_HOME=$BATS_TEST_TMPDIR/state
+    mkdir -p "$BATS_TEST_TMPDIR"/{log,data,victim}
+    echo precious >"$BATS_TEST_TMPDIR/victim/file"
+    chown 65534:65534 "$BATS_TEST_TMPDIR"/{log,data}
+    chmod o+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test" "$BATS_TEST_TMPDIR" # they come as far as to their folders
+}
+
+@test "root keeps its runs out of a folder that a service owns, and follows no link that the service has put there" {
+    a_service
+    # As a service would do it that knows what root writes, and where.
+    mkdir -p "$BATS_TEST_TMPDIR/log/runs"
+    ln -s "$BATS_TEST_TMPDIR/victim" "$BATS_TEST_TMPDIR/log/runs/small"
+    ln -s "$BATS_TEST_TMPDIR/victim/file" "$BATS_TEST_TMPDIR/log/runs/.lock"
+    ln -s "$BATS_TEST_TMPDIR/victim/file" "$BATS_TEST_TMPDIR/log/runs/.bootstrap-lock"
+    ln -s "$BATS_TEST_TMPDIR/victim" "$BATS_TEST_TMPDIR/data/incidents"
+    chown -hR 65534:65534 "$BATS_TEST_TMPDIR"/{log/runs,data/incidents}
+    procedure "source $CX_ROOT/scripts/lib/runbook.bash" 'detect() { is_wrong "it is bad"; }' \
+        'conclude() { cause=bad explained="it is bad"; add_action help "help it"; }' \
+        'mitigate_help() { fail_step "no help"; }' 'parse_options "$@"' 'run_runbook'
+    run --separate-stderr "$small" --yes
+    assert_failure 1
+    run --separate-stderr bootstrap --log-dir "$BATS_TEST_TMPDIR/log" --cluster test --start-command false --bind-addr 0.0.0.0:1x
+    assert_failure
+    run find "$BATS_TEST_TMPDIR/victim"
+    assert_output "$(printf '%s\n' "$BATS_TEST_TMPDIR/victim" "$BATS_TEST_TMPDIR/victim/file")"
+    assert_equal "$(<"$BATS_TEST_TMPDIR/victim/file")" precious
+    run find "$BATS_TEST_TMPDIR"/{log,data} ! -user 65534
+    assert_output ""
+    [[ -s $(echo "$XDG_STATE_HOME"/cx/runs/test/small/*/journal.ndjson) ]]
+    # The record that could not be where it belongs is beside the journal.
+    [[ -s $(echo "$XDG_STATE_HOME"/cx/runs/test/small/*/*-small-*.md) ]]
+}
+
+@test "root's incident record in a service's folder belongs to the service" {
+    a_service
+    procedure "source $CX_ROOT/scripts/lib/runbook.bash" 'detect() { is_wrong "it is bad"; }' \
+        'conclude() { cause=bad explained="it is bad"; leaves "it is bad"; }' 'parse_options "$@"' 'run_runbook'
+    run --separate-stderr "$small" --yes --recover-timeout 1s
+    assert_failure 1
+    run stat -c '%u:%g %a' "$BATS_TEST_TMPDIR/data/incidents" "$BATS_TEST_TMPDIR"/data/incidents/*
+    assert_output "$(printf '%s\n' "65534:65534 750" "65534:65534 640" "65534:65534 640")"
+}
+
+@test "what killed procedures left in the temporary folder goes with the next one of the same user" {
+    local boot
+    boot=$(</proc/sys/kernel/random/boot_id)
+    mkdir -p "$TMPDIR"/cx-procedure-{aaaaaa,bbbbbb,cccccc} "$CX_RUNS/small/20200101T000000Z-small-0000" "$CX_RUNS/small/new"
+    echo "999999999 1 $boot" >"$TMPDIR/cx-procedure-aaaaaa/pid"
+    echo "$$ $(cut -d' ' -f22 /proc/$$/stat) $boot" >"$TMPDIR/cx-procedure-bbbbbb/pid"
+    ln -s "$BATS_TEST_TMPDIR/data" "$TMPDIR/cx-procedure-dddddd"
+    touch -d '401 days ago' "$CX_RUNS/small/20200101T000000Z-small-0000"
+    procedure 'parse_options "$@"' 'works() { :; }' 'begin_run small "{}"' 'run_step a works' 'end_run done'
+    run "$small" --dry-run
+    [[ -e $TMPDIR/cx-procedure-aaaaaa ]]
+    run "$small"
+    assert_success
+    assert_equal "$(cd "$TMPDIR" && echo *)" "cx-procedure-bbbbbb cx-procedure-cccccc cx-procedure-dddddd"
+    [[ -e $CX_RUNS/small/new && ! -e $CX_RUNS/small/20200101T000000Z-small-0000 ]]
+}
