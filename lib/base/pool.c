@@ -218,7 +218,7 @@ bool cx_pool_open(struct event_base *loop, size_t threads, size_t jobs_max, cx_p
 
 void cx_pool_close(cx_pool **owner)
 {
-    cx_pool *pool = CX_TAKE(*owner);
+    cx_pool *pool = *owner;
 
     if (!pool)
         return;
@@ -228,7 +228,7 @@ void cx_pool_close(cx_pool **owner)
     pthread_mutex_unlock(&pool->lock);
     for (size_t i = 0; i < pool->thread_count; i++)
         pthread_join(pool->threads[i], NULL);
-    finish_tasks(pool);
+    finish_tasks(pool); /* the owner still has it: what a `done` adds is refused */
     if (pool->event)
         event_free(pool->event);
     cx_fd_close(&pool->wake_fd);
@@ -236,7 +236,7 @@ void cx_pool_close(cx_pool **owner)
     pthread_mutex_destroy(&pool->lock);
     cx_free(&pool->threads);
     cx_free(&pool->batch);
-    cx_free(&pool);
+    cx_free(owner);
 }
 
 bool cx_pool_add(cx_pool *pool, void (*work)(void *job), void (*done)(void *job), void *job)

@@ -158,6 +158,38 @@ static void closing_finishes_what_was_taken(void **state)
     event_base_free(world.loop);
 }
 
+struct again {
+    cx_pool **pool; /* the owner's, as a daemon's `done` has it */
+    bool refused;
+};
+
+static void work_on_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void add_again(void *arg)
+{
+    struct again *again = arg;
+
+    again->refused = !cx_pool_add(*again->pool, work_on_nothing, work_on_nothing, again);
+}
+
+static void what_a_result_adds_while_the_pool_closes_is_refused(void **state)
+{
+    struct world world = {.loop = event_base_new()};
+    struct again again = {.pool = &world.pool};
+    cx_err err;
+
+    (void)state;
+    assert_true(cx_pool_open(world.loop, 1, 10, &world.pool, &err));
+    assert_true(cx_pool_add(world.pool, work_on_nothing, add_again, &again));
+    cx_pool_close(&world.pool);
+    assert_true(again.refused);
+    assert_null(world.pool);
+    event_base_free(world.loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +197,7 @@ int main(void)
         cmocka_unit_test(one_thread_keeps_the_order_and_a_full_queue_refuses),
         cmocka_unit_test(what_waits_together_is_worked_on_together),
         cmocka_unit_test(closing_finishes_what_was_taken),
+        cmocka_unit_test(what_a_result_adds_while_the_pool_closes_is_refused),
     };
 
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);

@@ -105,7 +105,7 @@ static void save_done(void *data)
         if (json_array_size(job->notices) > 0)
             watch_lanes_wake(watch);
         tell_peers(watch, job->notices);
-        if (watch->save_again)
+        if (watch->save_again && !watch->stopping) /* else: a restart looks again */
             watch_save(watch);
     }
     cx_json_free(&job->state);
