@@ -32,7 +32,17 @@ struct cx_db {
     size_t statement_count;
 };
 
-static cx_code code_of(int fault)
+/* A file that can't be opened is one that may not be, is not there, …: the system's word for it. */
+static cx_code code_of_open(sqlite3 *handle, int fault)
+{
+    int number = handle ? sqlite3_system_errno(handle) : 0;
+
+    if (fault == SQLITE_CANTOPEN_SYMLINK)
+        return CX_PERMISSION;
+    return number != 0 ? cx_code_from_errno(number) : CX_CANT_CREATE;
+}
+
+static cx_code code_of(sqlite3 *handle, int fault)
 {
     switch (fault & 0xff) {
     case SQLITE_BUSY:
@@ -41,7 +51,7 @@ static cx_code code_of(int fault)
     case SQLITE_IOERR: return CX_IO;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB: return CX_CORRUPT;
-    case SQLITE_CANTOPEN: return CX_CANT_CREATE;
+    case SQLITE_CANTOPEN: return code_of_open(handle, fault);
     case SQLITE_PERM:
     case SQLITE_AUTH:
     case SQLITE_READONLY: return CX_PERMISSION;
@@ -57,9 +67,7 @@ static cx_code code_of(int fault)
 
 static bool fail(const cx_db *db, int fault, cx_err *err)
 {
-    const char *reason = db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(fault);
-
-    return cx_fail(err, code_of(fault), "database %s: %s", db->path, reason);
+    return cx_db_fail(db->handle, fault, db->path, err);
 }
 
 static bool exec(cx_db *db, const char *sql, cx_err *err)
@@ -142,7 +150,7 @@ static bool enter_wal(cx_db *db, cx_err *err)
         if (fault == SQLITE_ROW)
             return cx_fail(err, CX_IO, "database %s: this file system can't do a write-ahead log",
                            db->path);
-        if (code_of(fault) != CX_BUSY || cx_now_ms() >= deadline_ms)
+        if (code_of(db->handle, fault) != CX_BUSY || cx_now_ms() >= deadline_ms)
             return fail(db, fault, err);
         sqlite3_sleep(BUSY_RETRY_MS);
     }
@@ -435,4 +443,11 @@ int64_t cx_db_last_id(cx_db *db)
 sqlite3 *cx_db_handle(cx_db *db)
 {
     return db->handle;
+}
+
+bool cx_db_fail(sqlite3 *handle, int fault, const char *path, cx_err *err)
+{
+    const char *reason = handle ? sqlite3_errmsg(handle) : sqlite3_errstr(fault);
+
+    return cx_fail(err, code_of(handle, fault), "database %s: %s", path, reason);
 }

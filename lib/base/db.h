@@ -59,3 +59,6 @@ bool cx_column_is_null(cx_statement *statement, int at);
 int64_t cx_db_changes(cx_db *db); /* rows changed by the last statement */
 int64_t cx_db_last_id(cx_db *db); /* rowid of the last insert */
 sqlite3 *cx_db_handle(cx_db *db); /* for the backup API; do not close */
+/* Fails with what SQLite says, as all above do: for who uses SQLite itself on the database at path.
+ * fault: its result code; handle may be NULL. */
+bool cx_db_fail(sqlite3 *handle, int fault, const char *path, cx_err *err);

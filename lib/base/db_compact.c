@@ -7,9 +7,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <sqlite3.h>
-
 #include "base/cli.h"
+#include "base/db.h"
 #include "base/io.h"
 
 enum {
@@ -34,22 +33,7 @@ static void close_compaction(struct compaction *compaction)
 
 static bool fail(const struct compaction *compaction, int fault, cx_err *err)
 {
-    cx_code code = CX_INTERNAL;
-
-    switch (fault & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED: code = CX_BUSY; break;
-    case SQLITE_FULL:
-    case SQLITE_IOERR: code = CX_IO; break;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: code = CX_CORRUPT; break;
-    case SQLITE_READONLY:
-    case SQLITE_CANTOPEN: code = CX_PERMISSION; break;
-    default: break;
-    }
-    return cx_fail(err, code, "database %s: %s", compaction->path,
-                   compaction->database != NULL ? sqlite3_errmsg(compaction->database)
-                                                : sqlite3_errstr(fault));
+    return cx_db_fail(compaction->database, fault, compaction->path, err);
 }
 
 static bool exec(const struct compaction *compaction, const char *sql, cx_err *err)
@@ -173,13 +157,16 @@ static bool checkpoint(const struct compaction *compaction, cx_err *err)
 
 static bool open_database(struct compaction *compaction, cx_err *err)
 {
+    struct stat file;
     int fault;
 
-    if (access(compaction->path, F_OK) < 0)
+    if (lstat(compaction->path, &file) < 0)
         return cx_fail_errno(err, "database %s", compaction->path);
-    fault =
-        sqlite3_open_v2(compaction->path, &compaction->database,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW, NULL);
+    /* SQLITE_OPEN_NOFOLLOW would refuse a link to a folder above it, too. */
+    if (S_ISLNK(file.st_mode))
+        return cx_fail(err, CX_PERMISSION, "database %s: a link", compaction->path);
+    fault = sqlite3_open_v2(compaction->path, &compaction->database,
+                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL);
     if (fault != SQLITE_OK)
         return fail(compaction, fault, err);
     sqlite3_busy_timeout(compaction->database, BUSY_TIMEOUT_MS);

@@ -4,8 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sqlite3.h>
-
+#include "base/db.h"
 #include "base/io.h"
 
 enum { BUSY_TIMEOUT_MS = 10000, BUSY_RETRY_MS = 20 };
@@ -18,32 +17,12 @@ static void close_database(sqlite3 **owner)
     *owner = NULL;
 }
 
-static bool fail(sqlite3 *database, int fault, const char *path, cx_err *err)
-{
-    const char *reason = database != NULL ? sqlite3_errmsg(database) : sqlite3_errstr(fault);
-    cx_code code = CX_INTERNAL;
-
-    switch (fault & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED: code = CX_BUSY; break;
-    case SQLITE_FULL:
-    case SQLITE_IOERR: code = CX_IO; break;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: code = CX_CORRUPT; break;
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-    case SQLITE_READONLY: code = CX_PERMISSION; break;
-    default: break;
-    }
-    return cx_fail(err, code, "database %s: %s", path, reason);
-}
-
 static bool open_database(const char *path, int flags, sqlite3 **database, cx_err *err)
 {
     int fault = sqlite3_open_v2(path, database, flags | SQLITE_OPEN_NOMUTEX, NULL);
 
     if (fault != SQLITE_OK)
-        return fail(*database, fault, path, err);
+        return cx_db_fail(*database, fault, path, err);
     sqlite3_extended_result_codes(*database, 1);
     sqlite3_busy_timeout(*database, BUSY_TIMEOUT_MS);
     return true;
@@ -70,7 +49,7 @@ static bool copy_pages(sqlite3 *from, sqlite3 *to, const char *path, cx_err *err
     int fault;
 
     if (backup == NULL)
-        return fail(to, sqlite3_errcode(to), path, err);
+        return cx_db_fail(to, sqlite3_extended_errcode(to), path, err);
     /* Not asked of the busy handler: the step itself tells BUSY. */
     for (int waited_ms = 0;; waited_ms += BUSY_RETRY_MS) {
         fault = sqlite3_backup_step(backup, -1);
@@ -79,7 +58,7 @@ static bool copy_pages(sqlite3 *from, sqlite3 *to, const char *path, cx_err *err
         sqlite3_sleep(BUSY_RETRY_MS);
     }
     sqlite3_backup_finish(backup);
-    return fault == SQLITE_DONE || fail(NULL, fault, path, err);
+    return fault == SQLITE_DONE || cx_db_fail(NULL, fault, path, err);
 }
 
 /* The copy is read once and thrown away: it needs neither journal nor fsync. Read-write also for the
@@ -123,7 +102,7 @@ bool cx_snapshot_check(const char *path, cx_err *err)
     if (fault == SQLITE_OK)
         fault = sqlite3_step(statement);
     if (fault != SQLITE_ROW) {
-        fail(database, fault, path, err);
+        cx_db_fail(database, fault, path, err);
     } else {
         const char *answer = (const char *)sqlite3_column_text(statement, 0);
 

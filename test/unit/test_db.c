@@ -1,17 +1,10 @@
+#include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/db.h"
-#include "base/io.h"
+#include "db_fixture.h"
 
 static const char *const migrations[] = {
     "CREATE TABLE node (id TEXT PRIMARY KEY, weight REAL, state BLOB);"
@@ -25,53 +18,9 @@ static const char *const faulty[] = {
     "CREATE TABLE half (id TEXT); CREATE TABLE node (id TEXT);",
 };
 
-struct fixture {
-    char folder[64];
-    char *path;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = cx_alloc(1, sizeof(*fixture));
-
-    strcpy(fixture->folder, "/tmp/cx-test-db-XXXXXX");
-    if (!mkdtemp(fixture->folder))
-        return -1;
-    fixture->path = cx_path_join(fixture->folder, "state.db");
-    *state = fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    cx_err err;
-    bool is_removed = cx_remove_tree(fixture->folder, &err);
-
-    cx_free(&fixture->path);
-    cx_free(&fixture);
-    return is_removed ? 0 : -1;
-}
-
 static cx_db *open_with(const struct fixture *fixture, size_t count)
 {
-    cx_db *db = NULL;
-    cx_err err;
-
-    if (!cx_db_open(fixture->path, migrations, count, false, &db, &err))
-        fail_msg("%s", err.message);
-    return db;
-}
-
-static int64_t ask(cx_db *db, const char *sql)
-{
-    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
-    bool row;
-    cx_err err;
-
-    if (!cx_db_prepare(db, sql, &statement, &err) || !cx_step(statement, &row, &err))
-        fail_msg("%s: %s", sql, err.message);
-    return row ? cx_column_int(statement, 0) : -1;
+    return open_at(fixture, migrations, count);
 }
 
 static void a_new_file_is_private_durable_and_of_the_last_version(void **state)
@@ -292,9 +241,57 @@ static void many_processes_may_begin_at_once(void **state)
     assert_int_equal(ask(db, "SELECT count(*) FROM task"), PROCESSES * ROWS);
 }
 
+/* For all that use SQLite: also those that open and copy a database by themselves. */
+static void each_result_of_sqlite_has_its_code(void **state)
+{
+    static const struct {
+        int fault;
+        cx_code code;
+    } rows[] = {
+        {SQLITE_BUSY, CX_BUSY},
+        {SQLITE_BUSY_SNAPSHOT, CX_BUSY},
+        {SQLITE_LOCKED, CX_BUSY},
+        {SQLITE_FULL, CX_IO},
+        {SQLITE_IOERR_FSYNC, CX_IO},
+        {SQLITE_CORRUPT, CX_CORRUPT},
+        {SQLITE_NOTADB, CX_CORRUPT},
+        {SQLITE_PERM, CX_PERMISSION},
+        {SQLITE_READONLY_DBMOVED, CX_PERMISSION},
+        {SQLITE_CANTOPEN_SYMLINK, CX_PERMISSION},
+        {SQLITE_CANTOPEN, CX_CANT_CREATE},
+        {SQLITE_CONSTRAINT_PRIMARYKEY, CX_EXISTS},
+        {SQLITE_CONSTRAINT_CHECK, CX_INTERNAL},
+        {SQLITE_MISUSE, CX_INTERNAL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < CX_COUNT(rows); i++) {
+        cx_err err = {0};
+
+        assert_false(cx_db_fail(NULL, rows[i].fault, "a.db", &err));
+        if (err.code != rows[i].code || strstr(err.message, "database a.db: ") == NULL)
+            fail_msg("%d: %s: %s", rows[i].fault, cx_code_word(err.code), err.message);
+    }
+}
+
+static void what_can_not_be_opened_is_told_in_the_words_of_the_system(void **state)
+{
+    struct fixture *fixture = *state;
+    cx_db *db = NULL;
+    cx_err err = {0};
+
+    assert_int_equal(mkdir(fixture->path, 0700), 0);
+    assert_false(cx_db_open(fixture->path, migrations, 1, false, &db, &err));
+    assert_int_equal(err.code, cx_code_from_errno(EISDIR));
+    assert_null(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_result_of_sqlite_has_its_code),
+        cmocka_unit_test_setup_teardown(what_can_not_be_opened_is_told_in_the_words_of_the_system,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_new_file_is_private_durable_and_of_the_last_version,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_older_file_is_migrated_and_a_newer_one_is_left_alone,

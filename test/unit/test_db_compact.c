@@ -1,16 +1,8 @@
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/db.h"
 #include "base/db_compact.h"
-#include "base/io.h"
+#include "db_fixture.h"
 
 static const char *const migrations[] = {"CREATE TABLE message (id INTEGER PRIMARY KEY, body);"};
 
@@ -20,42 +12,9 @@ static const char *const migrations[] = {"CREATE TABLE message (id INTEGER PRIMA
     " INSERT INTO message SELECT i, randomblob(4000) FROM n"
 #define EMPTY "DELETE FROM message WHERE id % 10 <> 0"
 
-struct fixture {
-    char folder[64];
-    char *path;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = cx_alloc(1, sizeof(*fixture));
-
-    strcpy(fixture->folder, "/tmp/cx-test-db-XXXXXX");
-    if (!mkdtemp(fixture->folder))
-        return -1;
-    fixture->path = cx_path_join(fixture->folder, "state.db");
-    *state = fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    cx_err err;
-    bool is_removed = cx_remove_tree(fixture->folder, &err);
-
-    cx_free(&fixture->path);
-    cx_free(&fixture);
-    return is_removed ? 0 : -1;
-}
-
 static cx_db *open_ours(const struct fixture *fixture)
 {
-    cx_db *db = NULL;
-    cx_err err;
-
-    if (!cx_db_open(fixture->path, migrations, 1, false, &db, &err))
-        fail_msg("%s", err.message);
-    return db;
+    return open_at(fixture, migrations, 1);
 }
 
 static void exec(cx_db *db, const char *sql)
@@ -93,13 +52,8 @@ static cx_db_compacted compact(const struct fixture *fixture, const cx_db_compac
 static int64_t count_rows(const struct fixture *fixture)
 {
     CX_AUTO(cx_db_close) cx_db *db = open_ours(fixture);
-    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
-    bool row = false;
-    cx_err err;
 
-    assert_true(cx_db_prepare(db, "SELECT count(*) FROM message", &statement, &err));
-    assert_true(cx_step(statement, &row, &err));
-    return cx_column_int(statement, 0);
+    return ask(db, "SELECT count(*) FROM message");
 }
 
 static void space_is_given_back_while_the_owner_has_it_open(void **state)
@@ -176,6 +130,26 @@ static void a_damaged_file_is_named_and_left_alone(void **state)
     assert_int_equal(err.code, CX_NOT_FOUND);
 }
 
+static void a_link_above_the_file_is_followed_and_the_file_itself_is_none(void **state)
+{
+    struct fixture *fixture = *state;
+    cx_db_compact_options options = {.rebuild_max_bytes = 100 * 1000 * 1000};
+    CX_AUTO(cx_free) char *folder = cx_format("%s/link", fixture->folder);
+    CX_AUTO(cx_free) char *path = cx_format("%s/state.db", folder);
+    CX_AUTO(cx_free) char *file = cx_format("%s/link.db", fixture->folder);
+    cx_db_compacted done;
+    cx_err err = {0};
+
+    make_old(fixture);
+    assert_int_equal(symlink(".", folder), 0);
+    if (!cx_db_compact(path, &options, &done, &err))
+        fail_msg("%s", err.message);
+    assert_true(done.rebuilt);
+    assert_int_equal(symlink("state.db", file), 0);
+    assert_false(cx_db_compact(file, &options, &done, &err));
+    assert_int_equal(err.code, CX_PERMISSION);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +159,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_old_file_is_rewritten_once_when_it_is_small_enough,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_file_is_named_and_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_link_above_the_file_is_followed_and_the_file_itself_is_none, set_up, tear_down),
     };
 
     return cmocka_run_group_tests_name("db_compact", tests, NULL, NULL);
