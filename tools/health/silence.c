@@ -10,6 +10,8 @@
 #include "base/time.h"
 #include "watch.h"
 
+enum { REASON_MAX = 300 }; /* a thousand silences go from watcher to watcher in one request */
+
 const char health_page_owner[] = "dashboard";
 static const int64_t for_max_ms = INT64_C(90) * 86400 * 1000;
 
@@ -63,6 +65,8 @@ bool health_silence_make(const health_silence_wish *wish, json_t **silence, cx_e
 
     if (wish->for_ms <= 0 || wish->for_ms > for_max_ms)
         return cx_fail(err, CX_USAGE, "--for: more than 0 and at most 90d");
+    if (strlen(wish->reason) > REASON_MAX)
+        return cx_fail(err, CX_TOO_LARGE, "reason: longer than %d bytes", REASON_MAX);
     if (!check_name(wish->name, wish->subject, err) ||
         !cx_mark_of(getppid() > 1 ? getppid() : getpid(), &mark, err))
         return false;
@@ -136,6 +140,14 @@ static bool is_owner(const char *self, const char *owner)
                                         strncmp(owner, self, size) == 0 && owner[size] == '@');
 }
 
+/* The newer one counts, also where the clock of who made it was ahead of ours. */
+static json_int_t after(const json_t *silence, int64_t wall_ms)
+{
+    json_int_t updated_ms = json_integer_value(json_object_get(silence, "updated_ms"));
+
+    return updated_ms < wall_ms || updated_ms == INT64_MAX ? wall_ms : updated_ms + 1;
+}
+
 bool health_silence_ended(cx_health_store *store, const char *id, const char *owner,
                           json_t **silence, bool *over, cx_err *err)
 {
@@ -158,7 +170,7 @@ bool health_silence_ended(cx_health_store *store, const char *id, const char *ow
             return cx_hint(err, "--force ends it all the same");
         }
         json_object_set_new(found, "ends_at", cx_json_time(wall_ms));
-        json_object_set_new(found, "updated_ms", json_integer((json_int_t)wall_ms));
+        json_object_set_new(found, "updated_ms", json_integer(after(found, wall_ms)));
     }
     *silence = CX_TAKE(found);
     return true;

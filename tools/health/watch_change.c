@@ -12,7 +12,6 @@ enum {
     HISTORY_MAX = 200,
     HISTORY_MS = 86400 * 1000,
     WAITING_MAX = 16, /* jobs of the page: the watcher's own come first */
-    REASON_MAX = 300,
 };
 
 struct ask_job {
@@ -118,8 +117,6 @@ static bool silence_work(struct ask_job *job, cx_err *err)
            cx_json_get_text(job->asked, "silence", "reason", &wish.reason, err) &&
            cx_json_need_int(job->asked, "silence", "for_seconds", 1, INT32_MAX, &wish.for_ms,
                             err) &&
-           (strlen(wish.reason) <= REASON_MAX ||
-            cx_fail(err, CX_TOO_LARGE, "silence.reason: longer than %d bytes", REASON_MAX)) &&
            (wish.for_ms *= 1000, health_silence_make(&wish, &silence, err)) &&
            store(job, silence, err);
 }
