@@ -289,6 +289,15 @@ static int64_t gap_ms(const cx_alert_rule *rule)
     return CX_ALERT_GAP_MS + 2 * rule->every_ms;
 }
 
+/* The end of an earlier episode is not that of this one, though a clock that was ahead told of it. */
+static void put_before(cx_alerts *alerts, const char *key, int64_t wall_ms)
+{
+    cx_alert_notice *notice = cx_map_get(alerts->notice_by_key, key);
+
+    if (notice != NULL && !notice->firing && notice->at_ms >= wall_ms)
+        notice->at_ms = wall_ms - 1;
+}
+
 /* The condition holds or is about to. */
 static void see_trouble(cx_alerts *alerts, cx_alert *alert, const struct look *look,
                         json_t *changes)
@@ -317,6 +326,7 @@ static void see_trouble(cx_alerts *alerts, cx_alert *alert, const struct look *l
     if (look->seen == SEEN_HOLDS && look->wall_ms - alert->holds_ms >= look->rule->duration_ms) {
         alert->state = CX_ALERT_FIRING;
         alert->fired_ms = look->wall_ms;
+        put_before(alerts, alert->key, look->wall_ms);
     }
     if (began || alert->state == CX_ALERT_FIRING)
         note_change(alert, NULL, look->wall_ms, changes);
@@ -373,7 +383,10 @@ static void take_look(cx_alerts *alerts, const struct look *look, json_t *change
 {
     char key[CX_ALERT_KEY_SIZE];
     cx_alert *alert;
+    cx_err ignored;
 
+    if (!cx_check_id("subject", look->subject, &ignored))
+        return;
     cx_alert_key(alerts->cluster, look->rule->name, look->subject, key);
     alert = cx_alerts_at(alerts, key);
     switch (look->seen) {

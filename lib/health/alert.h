@@ -118,7 +118,8 @@ const cx_alert *cx_alerts_find(const cx_alerts *alerts, const char *name, const 
 /* ---- looks: each change of a state is appended to `changes` as cx_alert_to_json prints it, with
  * "at" and, for a pending one that went away, the state "cleared" */
 
-/* Check objects (health/check.h) of one look. max_agents: what the conditions' symbol stands for. */
+/* Check objects (health/check.h) of one look. max_agents: what the conditions' symbol stands for. Gossip
+ * takes any text for a node's name; one that is no id (cx_check_id) has no alerts of its own. */
 void cx_alerts_look(cx_alerts *alerts, const cx_alert_rules *rules, const json_t *checks,
                     double max_agents, int64_t wall_ms, json_t *changes);
 /* Whether a node could be reached. down_since_ms: since when it can't, when somebody knows better

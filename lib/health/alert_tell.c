@@ -109,16 +109,21 @@ static void drop_old(cx_alerts *alerts, int64_t wall_ms)
     for (size_t i = alerts->count; i-- > 0;) {
         cx_alert *alert = alerts->items[i];
 
+        /* A clock that was set back: what is over must not inhibit until then. */
+        if (alert->resolved_ms > wall_ms)
+            alert->resolved_ms = wall_ms;
         if (alert->state != CX_ALERT_RESOLVED || wall_ms - alert->resolved_ms < CX_ALERT_KEEP_MS)
             continue;
         cx_alerts_notice_remove(alerts, alert->key);
         cx_alerts_remove(alerts, alert);
     }
     for (size_t i = alerts->notice_count; i-- > 0;) {
-        const cx_alert_notice *notice = alerts->notices[i];
-
+        cx_alert_notice *notice = alerts->notices[i];
         int64_t keep_ms = notice->firing ? CX_ALERT_FORGET_MS : CX_ALERT_KEEP_MS;
 
+        /* A clock that was ahead, here or at a peer, must not make it newer than what comes. */
+        if (notice->at_ms > wall_ms)
+            notice->at_ms = wall_ms;
         if (wall_ms - notice->at_ms >= keep_ms && cx_alerts_at(alerts, notice->key) == NULL)
             cx_alerts_notice_remove(alerts, notice->key);
     }

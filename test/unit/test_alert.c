@@ -258,6 +258,29 @@ static void a_state_that_is_no_state_is_refused(void **state)
     }
 }
 
+/* Gossip takes any text as a name. */
+static void a_name_that_is_no_id_has_no_alerts_and_spoils_no_state(void **state)
+{
+    static const char *const names[] = {
+        "node 2", "a\"b", "",
+        "n2345678901234567890123456789012345678901234567890123456789012345678"};
+    CX_AUTO(scene_close) struct scene scene;
+    CX_AUTO(cx_alerts_close) cx_alerts *again = cx_alerts_open("prod", "node-1");
+    CX_AUTO(cx_json_free) json_t *saved = NULL;
+    cx_err err = {0};
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    for (size_t i = 0; i < CX_COUNT(names); i++)
+        look_at_node(&scene, names[i], true, 0);
+    look(&scene, "disk_usage", names[0], 90, 0);
+    look(&scene, "disk_usage", "node-2", 90, 0);
+    saved = cx_alerts_to_json(scene.alerts);
+    if (!cx_alerts_from_json(again, saved, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(again->count, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +291,7 @@ int main(void)
         cmocka_unit_test(what_left_the_cluster_or_the_policy_is_resolved),
         cmocka_unit_test(a_restart_at_any_moment_changes_nothing),
         cmocka_unit_test(a_state_that_is_no_state_is_refused),
+        cmocka_unit_test(a_name_that_is_no_id_has_no_alerts_and_spoils_no_state),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

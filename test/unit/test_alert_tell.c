@@ -258,10 +258,10 @@ static void what_another_watcher_told_is_not_told_again(void **state)
 
         /* Whoever is alive, it is ours: the other one was the teller before it went. */
         scene_open(&scene, "node-1");
+        look(&scene, "disk_usage", "node-2", 90, 5);
         hear(&scene, rows[i].firing, rows[i].delivered, rows[i].at_s);
         if (rows[i].alive)
             cx_list_add(&scene.watchers, "node-9");
-        look(&scene, "disk_usage", "node-2", 90, 5);
         if (strcmp(told(&scene, 200), rows[i].told) != 0)
             fail_msg("%s: %s", rows[i].name, told(&scene, 200));
     }
@@ -342,6 +342,62 @@ static void what_is_on_its_way_is_not_told_again_when_another_told_too(void **st
     assert_string_equal(told(&scene, 10), "");
 }
 
+/* ---- clocks */
+
+static void an_end_told_by_a_clock_that_was_ahead_hides_no_later_episode(void **state)
+{
+    CX_AUTO(scene_close) struct scene ours;
+    CX_AUTO(scene_close) struct scene theirs;
+
+    (void)state;
+    scene_open(&ours, "node-1");
+    look(&ours, "disk_usage", "node-2", 90, 1000);
+    assert_string_equal(told(&ours, 1000), "disk/node-2/firing");
+    look(&ours, "disk_usage", "node-2", 10, 1010);
+    look(&ours, "disk_usage", "node-2", 10, 1020);
+    assert_string_equal(told(&ours, 1020), "disk/node-2/resolved");
+    look(&ours, "disk_usage", "node-2", 90, 5);
+    assert_string_equal(told(&ours, 5), "disk/node-2/firing");
+
+    scene_open(&theirs, "node-1");
+    hear(&theirs, false, true, 600);
+    assert_string_equal(told(&theirs, 1), "");
+    look(&theirs, "disk_usage", "node-2", 90, 10);
+    assert_string_equal(told(&theirs, 10), "disk/node-2/firing");
+}
+
+static void a_notice_of_a_clock_that_is_ahead_is_not_newer_than_what_comes(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+    char key[CX_ALERT_KEY_SIZE];
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    hear(&scene, false, true, 600);
+    told(&scene, 1);
+    hear(&scene, true, true, 20);
+    cx_alert_key("prod", "disk", "node-2", key);
+    assert_true(cx_alerts_notice(scene.alerts, key)->firing);
+}
+
+static void what_is_over_inhibits_nothing_when_the_clock_was_set_back(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    look_at_node(&scene, "node-2", true, 1000);
+    look_at_node(&scene, "node-2", true, 1061);
+    assert_string_equal(told(&scene, 1061), "down/node-2/firing");
+    look_at_node(&scene, "node-2", false, 1070);
+    look_at_node(&scene, "node-2", false, 1080);
+    assert_string_equal(told(&scene, 1080), "down/node-2/resolved");
+    look(&scene, "disk_usage", "node-2", 90, 100);
+    assert_string_equal(told(&scene, 100), ""); /* a look that may have been under way */
+    look(&scene, "disk_usage", "node-2", 90, 120);
+    assert_string_equal(told(&scene, 120), "disk/node-2/firing");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +420,9 @@ int main(void)
         cmocka_unit_test(the_end_is_told_by_who_told_the_beginning_while_that_one_is_there),
         cmocka_unit_test(what_we_told_we_tell_the_end_of_whoever_else_is_there),
         cmocka_unit_test(what_is_on_its_way_is_not_told_again_when_another_told_too),
+        cmocka_unit_test(an_end_told_by_a_clock_that_was_ahead_hides_no_later_episode),
+        cmocka_unit_test(a_notice_of_a_clock_that_is_ahead_is_not_newer_than_what_comes),
+        cmocka_unit_test(what_is_over_inhibits_nothing_when_the_clock_was_set_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
