@@ -1,6 +1,5 @@
 #include "health/store.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,8 +28,6 @@ static const char *const migrations[] = {
 
 struct cx_health_store {
     cx_db *db;
-    dev_t device; /* of the file that is open */
-    ino_t inode;
 };
 
 bool cx_health_store_open(const char *data_dir, bool read_only, cx_health_store **store,
@@ -38,20 +35,13 @@ bool cx_health_store_open(const char *data_dir, bool read_only, cx_health_store 
 {
     CX_AUTO(cx_free) char *path = cx_path_join(data_dir, "health.db");
     CX_AUTO(cx_health_store_close) cx_health_store *opened = cx_alloc(1, sizeof *opened);
-    struct stat status;
 
     if (read_only && !cx_exists(path)) {
         cx_fail(err, CX_NOT_FOUND, "%s: no watcher has run here", path);
         return cx_hint(err, "cx-health watch is the daemon");
     }
-    if (!read_only && !cx_make_folders(data_dir, 0750, NULL, err))
-        return false;
     if (!cx_db_open(path, migrations, CX_COUNT(migrations), read_only, &opened->db, err))
         return false;
-    if (stat(path, &status) != 0)
-        return cx_fail_errno(err, "%s", path);
-    opened->device = status.st_dev;
-    opened->inode = status.st_ino;
     *store = CX_TAKE(opened);
     return true;
 }
@@ -422,6 +412,87 @@ bool cx_health_store_waiting(cx_health_store *store, json_t **by_action, json_t 
     return true;
 }
 
+/* ---- from one file into another */
+
+bool cx_health_store_outbox(cx_health_store *store, const json_t *sent, json_t **parcels,
+                            cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *statement = NULL;
+    CX_AUTO(cx_json_free) json_t *list = json_array();
+    bool row = true;
+
+    if (!cx_db_prepare(store->db, "SELECT document, action, notice_id FROM outbox ORDER BY id",
+                       &statement, err))
+        return false;
+    for (;;) {
+        const char *action;
+        json_t *notice = NULL;
+
+        if (!cx_step(statement, &row, err))
+            return false;
+        if (!row)
+            break;
+        action = cx_column_text(statement, 1);
+        if (has_text(json_object_get(sent, action), cx_column_text(statement, 2)))
+            continue;
+        if (!read_document(statement, 0, &notice, err))
+            return false;
+        json_array_append_new(
+            list, json_pack("{s:o, s:o}", "action", cx_json_text(action), "notice", notice));
+    }
+    *parcels = CX_TAKE(list);
+    return true;
+}
+
+/* Numbers go as text: the columns make numbers of them again. */
+static bool copy_rows(cx_health_store *from, const char *select, cx_health_store *to,
+                      const char *insert, int columns, cx_err *err)
+{
+    CX_AUTO(cx_statement_done) cx_statement *read = NULL;
+    bool row = true;
+
+    if (!cx_db_prepare(from->db, select, &read, err))
+        return false;
+    for (;;) {
+        CX_AUTO(cx_statement_done) cx_statement *write = NULL;
+
+        if (!cx_step(read, &row, err))
+            return false;
+        if (!row)
+            return true;
+        if (!cx_db_prepare(to->db, insert, &write, err))
+            return false;
+        for (int i = 0; i < columns; i++)
+            cx_bind_text(write, i + 1, cx_column_text(read, i));
+        if (!cx_run_statement(write, err))
+            return false;
+    }
+}
+
+static bool carry(cx_health_store *from, cx_health_store *to, cx_err *err)
+{
+    return cx_db_exec(to->db, "DELETE FROM outbox", err) &&
+           copy_rows(from, "SELECT document FROM state", to,
+                     "INSERT OR REPLACE INTO state VALUES (1, ?1)", 1, err) &&
+           copy_rows(from, "SELECT at_ms, document FROM history ORDER BY id", to,
+                     "INSERT INTO history (at_ms, document) SELECT ?1, ?2 WHERE NOT EXISTS"
+                     " (SELECT 1 FROM history WHERE at_ms = ?1 AND document = ?2)",
+                     2, err) &&
+           copy_rows(from, "SELECT id, ends_ms, updated_ms, document FROM silence", to,
+                     "INSERT INTO silence VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET"
+                     " ends_ms = excluded.ends_ms, updated_ms = excluded.updated_ms,"
+                     " document = excluded.document WHERE updated_ms < excluded.updated_ms",
+                     4, err);
+}
+
+bool cx_health_store_carry(cx_health_store *from, cx_health_store *to, cx_err *err)
+{
+    if (cx_db_begin(to->db, err) && carry(from, to, err) && cx_db_commit(to->db, err))
+        return true;
+    cx_db_rollback(to->db);
+    return cx_wrap(err, "health.db");
+}
+
 /* ---- silences */
 
 bool cx_health_store_silences(cx_health_store *store, bool all, int64_t wall_ms, json_t **silences,
@@ -474,79 +545,5 @@ bool cx_health_store_put_silence(cx_health_store *store, const json_t *silence, 
         return false;
     if (changed != NULL)
         *changed = cx_db_changes(store->db) > 0;
-    return true;
-}
-
-/* ---- a data folder that was replaced */
-
-bool cx_health_store_is_moved(const cx_health_store *store, const char *data_dir)
-{
-    CX_AUTO(cx_free) char *path = cx_path_join(data_dir, "health.db");
-    struct stat status;
-
-    if (stat(path, &status) != 0)
-        return errno == ENOENT && cx_exists(data_dir);
-    return status.st_dev != store->device || status.st_ino != store->inode;
-}
-
-static bool copy_outbox(cx_health_store *from, cx_health_store *to, cx_err *err)
-{
-    CX_AUTO(cx_statement_done) cx_statement *read = NULL;
-    bool row = false;
-
-    if (!cx_db_exec(to->db, "DELETE FROM outbox", err) ||
-        !cx_db_prepare(from->db,
-                       "SELECT action, notice_id, key, document, error, created_ms, next_ms,"
-                       " failures FROM outbox ORDER BY id",
-                       &read, err))
-        return false;
-    for (;;) {
-        CX_AUTO(cx_statement_done) cx_statement *write = NULL;
-
-        if (!cx_step(read, &row, err))
-            return false;
-        if (!row)
-            return true;
-        if (!cx_db_prepare(to->db,
-                           "INSERT INTO outbox (action, notice_id, key, document, error,"
-                           " created_ms, next_ms, failures) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                           &write, err))
-            return false;
-        for (int at = 0; at < 5; at++)
-            cx_bind_text(write, at + 1, cx_column_text(read, at));
-        for (int at = 5; at < 8; at++)
-            cx_bind_int(write, at + 1, cx_column_int(read, at));
-        if (!cx_run_statement(write, err))
-            return false;
-    }
-}
-
-static bool copy_silences(cx_health_store *from, cx_health_store *to, cx_err *err)
-{
-    CX_AUTO(cx_json_free) json_t *silences = NULL;
-    size_t at;
-    json_t *silence;
-
-    if (!cx_health_store_silences(from, true, 0, &silences, err))
-        return false;
-    json_array_foreach (silences, at, silence)
-        if (!cx_health_store_put_silence(to, silence, NULL, err))
-            return false;
-    return true;
-}
-
-bool cx_health_store_move(cx_health_store **store, const char *data_dir, cx_err *err)
-{
-    CX_AUTO(cx_health_store_close) cx_health_store *opened = NULL;
-
-    if (!cx_health_store_open(data_dir, false, &opened, err) || !cx_db_begin(opened->db, err))
-        return false;
-    if (!copy_outbox(*store, opened, err) || !copy_silences(*store, opened, err) ||
-        !cx_db_commit(opened->db, err)) {
-        cx_db_rollback(opened->db);
-        return cx_wrap(err, "health.db");
-    }
-    cx_health_store_close(store);
-    *store = CX_TAKE(opened);
     return true;
 }

@@ -18,17 +18,10 @@ extern const int64_t
     cx_health_outbox_keep_ms; /* what can't be sent for so long is given up: a day */
 extern const int64_t cx_health_silence_keep_ms; /* silences that are over: a week */
 
-/* read_only: NOT_FOUND when no watcher ever ran here. */
+/* The folder must be there. read_only: NOT_FOUND when no watcher ever ran here. */
 CX_MUST_CHECK bool cx_health_store_open(const char *data_dir, bool read_only,
                                         cx_health_store **store, cx_err *err);
 void cx_health_store_close(cx_health_store **owner);
-
-/* Whether data_dir holds another file than the open one, or none: a restore has put another folder in its place.
- * A folder that is not there counts as one that is still to come. */
-CX_MUST_CHECK bool cx_health_store_is_moved(const cx_health_store *store, const char *data_dir);
-/* Goes on with the file in data_dir: its outbox becomes ours, since what it held was sent long ago, our silences
- * are added to its own, and its history stays. On failure *store is as before. */
-CX_MUST_CHECK bool cx_health_store_move(cx_health_store **store, const char *data_dir, cx_err *err);
 
 /* The state as it was saved, NULL before the first time. */
 CX_MUST_CHECK bool cx_health_store_load(cx_health_store *store, json_t **state, cx_err *err);
@@ -79,6 +72,15 @@ CX_MUST_CHECK bool cx_health_store_drop(cx_health_store *store, const json_t *ke
  * that it is about, as a list. Either may be NULL. */
 CX_MUST_CHECK bool cx_health_store_waiting(cx_health_store *store, json_t **by_action,
                                            json_t **keys, cx_err *err);
+
+/* ---- from one file into another */
+
+/* All that waits, but what was sent ({"ACTION":[ids]}), oldest first: a list of {"action","notice"}. */
+CX_MUST_CHECK bool cx_health_store_outbox(cx_health_store *store, const json_t *sent,
+                                          json_t **parcels, cx_err *err);
+/* State, history and silences go into `to`, where of each silence the newer one counts; what waits
+ * there is dropped. All or nothing. */
+CX_MUST_CHECK bool cx_health_store_carry(cx_health_store *from, cx_health_store *to, cx_err *err);
 
 /* ---- silences: {"id","name","subject","reason","owner","host","boot_id","pid","started_at",
  * "started_ticks","starts_at","ends_at","updated_ms"} */

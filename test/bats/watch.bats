@@ -198,27 +198,6 @@ setup() {
     assert_json '.alerts[0].state' silenced
 }
 
-@test "a restore replaces the data folder: the watcher goes on in the new one, with its alerts, pages and silences" {
-    local data=$BATS_TEST_TMPDIR/data
-    write_policies
-    start_fake "$(all_say)"
-    start_watch
-    looked 1
-    mkdir -m 0750 "$data.backup"
-    sqlite3 "$data/health.db" ".backup $data.backup/health.db"
-    answers "$(all_say '.system.disk_percent = 95')"
-    wait_until 10 grep -q not_sent "$BATS_TEST_TMPDIR/watch.log"
-    cx-health silence other --for 1h
-
-    mv "$data" "$data.old"
-    mv "$data.backup" "$data"
-    wait_until 10 alert_is disk firing
-    run --separate-stderr cx-health alerts
-    assert_json '.watched, .outbox.page, [.silences[].name]' $'true\n1\n["other"]'
-    start_receiver
-    wait_until 30 paged 'firing disk node-1'
-}
-
 @test "--once: looks, tells and ends; the exit status says whether an alert fires" {
     write_policies
     start_receiver
@@ -335,6 +314,38 @@ teardown() {
     stop_daemon watch
     run --separate-stderr cx-health watch --policy "$HEALTH" --alerts "$ALERTS" --once
     assert_error io
+}
+
+# ---- a folder that is replaced
+
+@test "a folder that is replaced under the watcher, as a restore does: nothing is lost, and nothing told again" {
+    write_policies
+    start_fake "$(all_say '.system.disk_percent = 95')"
+    start_watch
+    wait_until 10 grep -q not_sent "$BATS_TEST_TMPDIR/watch.log"
+    # The copy waits to tell what is told soon.
+    mkdir "$BATS_TEST_TMPDIR/copy"
+    sqlite3 "$BATS_TEST_TMPDIR/data/health.db" ".backup $BATS_TEST_TMPDIR/copy/health.db"
+    start_receiver
+    wait_until 30 paged 'firing disk node-1'
+    stop_daemon receiver
+    cx-health silence other --for 1h
+    answers "$(all_say)"
+    is_waiting() { [[ $(cx-health alerts | jq -c .outbox) == '{"page":1}' ]]; }
+    wait_until 15 is_waiting
+
+    mv "$BATS_TEST_TMPDIR/data" "$BATS_TEST_TMPDIR/old"
+    looked 3 # it does not make the folder itself
+    [[ ! -e $BATS_TEST_TMPDIR/data ]]
+    mv "$BATS_TEST_TMPDIR/copy" "$BATS_TEST_TMPDIR/data"
+    wait_until 15 grep -q folder_replaced "$BATS_TEST_TMPDIR/watch.log"
+    wait_until 15 is_waiting
+    run --separate-stderr cx-health alerts --history 1h
+    assert_json '.watched, .silences[0].name, [.alerts[].state]' $'true\nother\n["firing","resolved"]'
+    start_receiver
+    wait_until 40 paged $'firing disk node-1\nresolved disk node-1'
+    answers "$(all_say '.system.disk_percent = 95')"
+    wait_until 15 paged $'firing disk node-1\nresolved disk node-1\nfiring disk node-1'
 }
 
 # ---- what follows from what

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mark.h"
 #include "base/text.h"
 #include "base/time.h"
@@ -46,6 +47,13 @@ static char *owner_name(void)
     if (behind != NULL && behind[0] != '\0' && geteuid() == 0)
         return cx_strdup(behind);
     return user != NULL ? cx_strdup(user->pw_name) : cx_format("%u", (unsigned)geteuid());
+}
+
+/* No watcher need have run here. */
+static bool open_store(const cx_config *config, cx_health_store **store, cx_err *err)
+{
+    return cx_make_folders(config->data_dir, 0750, NULL, err) &&
+           cx_health_store_open(config->data_dir, false, store, err);
 }
 
 /* ---- silence */
@@ -108,8 +116,8 @@ static bool silence(cx_run *run, const void *parsed, cx_err *err)
         return false;
     if (run->dry_run)
         return emit(run, made, false, err);
-    return cx_health_store_open(config->data_dir, false, &store, err) &&
-           cx_health_store_put_silence(store, made, NULL, err) && emit(run, made, true, err);
+    return open_store(config, &store, err) && cx_health_store_put_silence(store, made, NULL, err) &&
+           emit(run, made, true, err);
 }
 
 const cx_command health_silence = {
@@ -186,7 +194,8 @@ static bool unsilence(cx_run *run, const void *parsed, cx_err *err)
     bool over = false;
 
     if (!cx_config_load(run->config_path, run->config_is_default, &config, err) ||
-        !cx_health_store_open(config->data_dir, run->dry_run, &store, err) ||
+        !(run->dry_run ? cx_health_store_open(config->data_dir, true, &store, err)
+                       : open_store(config, &store, err)) ||
         !health_silence_ended(store, run->args[0], owner, &ended, &over, err))
         return false;
     if (over || run->dry_run)

@@ -209,7 +209,8 @@ static bool open_files(watch_self *watch, cx_err *err)
         return false;
     if (!cx_lock_wait(lock, LOCK_WAIT_MS, &watch->lock_fd, err))
         return cx_wrap(err, "another watcher runs here");
-    return cx_health_store_open(watch->config->data_dir, false, &watch->store, err) &&
+    return watch_folder_of(watch->lock_fd, &watch->folder, err) &&
+           cx_health_store_open(watch->config->data_dir, false, &watch->store, err) &&
            restore(watch, err) && settle_notices(watch, err);
 }
 

@@ -7,6 +7,8 @@
  * need only the file. */
 #pragma once
 
+#include <sys/types.h>
+
 #include <event2/event.h>
 
 #include "api/client.h"
@@ -52,6 +54,18 @@ typedef struct watch_lane {
                                 be written; a list */
 } watch_lane;
 
+/* By its lock file, which the watcher holds: no other folder has the same while it does. */
+typedef struct watch_folder {
+    dev_t device;
+    ino_t inode;
+} watch_folder;
+
+typedef enum watch_folder_state {
+    WATCH_FOLDER_OURS,
+    WATCH_FOLDER_GONE, /* it isn't at data_dir any more; the couriers end what they have begun */
+    WATCH_FOLDER_LEFT, /* and what waited in it is in memory */
+} watch_folder_state;
+
 /* The policies as they are in force. */
 typedef struct watch_policies {
     json_t *health, *alerts;
@@ -63,8 +77,11 @@ struct watch_self {
     struct event_base *loop;
     cx_config *config;
     cx_log log;
-    char *log_place; /* of its file, which a rotation may move; NULL: it goes to no file */
-    int lock_fd;     /* of data_dir/health.lock */
+    char *log_place;     /* of its file, which a rotation may move; NULL: it goes to no file */
+    int lock_fd;         /* of data_dir/health.lock */
+    watch_folder folder; /* the one that we have the lock of */
+    watch_folder_state folder_state;
+    bool folder_looked_at; /* a job of the storage thread is under way */
     int64_t started_wall_ms;
     cx_list policy_files; /* as given */
     const char *alerts_file;
@@ -125,6 +142,15 @@ void watch_save_open(watch_self *watch);
 void watch_save(watch_self *watch);
 /* Nothing is under way, and every check was made. */
 bool watch_is_idle(const watch_self *watch);
+
+/* ---- watch_folder.c */
+
+/* IO when data_dir is another folder by now, or none. In any thread. */
+CX_MUST_CHECK bool watch_folder_check(const char *data_dir, const watch_folder *folder,
+                                      cx_err *err);
+CX_MUST_CHECK bool watch_folder_of(int lock_fd, watch_folder *folder, cx_err *err);
+/* Whether it is still the same; another one that is in its place is followed. */
+void watch_folder_look(watch_self *watch);
 
 /* ---- watch_silence.c */
 

@@ -10,6 +10,8 @@ enum {
 
 struct save_job {
     watch_self *watch;
+    const char *data_dir;
+    watch_folder folder;
     cx_health_turn turn;
     json_t *state, *changes, *notices;
     size_t refused;
@@ -45,7 +47,9 @@ static void save_work(void *data)
 {
     struct save_job *job = data;
 
-    job->failed = !cx_health_store_save(job->watch->store, &job->turn, &job->refused, &job->err);
+    /* Nobody would look for it there. */
+    job->failed = !watch_folder_check(job->data_dir, &job->folder, &job->err) ||
+                  !cx_health_store_save(job->watch->store, &job->turn, &job->refused, &job->err);
 }
 
 /* What could not be saved comes first when it is tried again; the newest of too many are left out. */
@@ -126,6 +130,8 @@ void watch_save(watch_self *watch)
         return;
     job = cx_alloc(1, sizeof *job);
     job->watch = watch;
+    job->data_dir = watch->config->data_dir;
+    job->folder = watch->folder;
     job->state = state_json(watch);
     job->changes = CX_TAKE(watch->unsaved_changes);
     job->notices = CX_TAKE(watch->unsaved_notices);

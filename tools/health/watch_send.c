@@ -12,6 +12,7 @@ enum { TROUBLE_WAIT_MS = 5000 };
 struct courier_job {
     watch_lane *lane;
     const char *name, *data_dir;
+    watch_folder folder;
     const json_t *definition; /* the lane's, which outlives the job */
     const cx_log *log;
     json_t *unsaved;     /* {"action","notice"} that are nowhere but here; NULL: none */
@@ -70,7 +71,10 @@ static bool take_from_outbox(struct courier_job *job, cx_health_store **store, c
 {
     const json_t *skip = NULL;
 
-    if (!cx_health_store_open(job->data_dir, false, store, err))
+    /* What stands in another folder was not put there by us: it may be of another time. */
+    if (!watch_folder_check(job->data_dir, &job->folder, err) ||
+        !cx_health_store_open(job->data_dir, false, store, err) ||
+        !watch_folder_check(job->data_dir, &job->folder, err))
         return false;
     if (json_array_size(job->sent_before) > 0) {
         job->forgotten = cx_health_store_forget(*store, job->name, job->sent_before, &job->trouble);
@@ -261,12 +265,14 @@ static void pump(watch_lane *lane)
     struct courier_job *job;
 
     lane->again = lane->busy;
-    if (lane->busy || watch->stopping || watch->next != NULL || !watch->peers_known)
+    if (lane->busy || watch->stopping || watch->next != NULL || !watch->peers_known ||
+        watch->folder_state == WATCH_FOLDER_GONE)
         return;
     job = cx_alloc(1, sizeof *job);
     job->lane = lane;
     job->name = lane->name;
     job->data_dir = watch->config->data_dir;
+    job->folder = watch->folder;
     job->definition = lane->definition;
     job->log = &watch->log;
     job->failures = (int64_t)lane->waiting_failures;

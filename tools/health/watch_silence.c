@@ -1,6 +1,5 @@
 /* Silences: read again every other second, since the commands beside the watcher write them to its file;
- * those of other watchers are kept there, too. That is also when a data folder that was replaced is noticed. */
-#include "base/io.h"
+ * those of other watchers are kept there, too. */
 #include "base/time.h"
 #include "watch.h"
 
@@ -9,36 +8,15 @@ enum { SILENCES_LOOK_MS = 2000 };
 struct silence_job {
     watch_self *watch;
     json_t *documents;
-    bool failed, moved;
+    bool failed;
     cx_err err;
 };
-
-/* A restore puts another data folder in the place of ours: what is saved from then on belongs there, where the
- * commands beside the watcher, and the next watcher, look for it. Only the storage thread uses what is changed. */
-static bool follow_folder(watch_self *watch, bool *moved, cx_err *err)
-{
-    CX_AUTO(cx_free) char *path = NULL;
-    CX_AUTO(cx_fd_close) int lock_fd = -1;
-
-    if (!cx_health_store_is_moved(watch->store, watch->config->data_dir))
-        return true;
-    path = cx_config_data(watch->config, "health.lock");
-    if (!cx_lock(path, &lock_fd, err) ||
-        !cx_health_store_move(&watch->store, watch->config->data_dir, err))
-        return false;
-    cx_fd_close(&watch->lock_fd);
-    watch->lock_fd = lock_fd;
-    lock_fd = -1;
-    *moved = true;
-    return true;
-}
 
 static void silence_work(void *data)
 {
     struct silence_job *job = data;
 
-    job->failed = !follow_folder(job->watch, &job->moved, &job->err) ||
-                  !cx_health_store_silences(job->watch->store, true, cx_wall_ms(), &job->documents,
+    job->failed = !cx_health_store_silences(job->watch->store, true, cx_wall_ms(), &job->documents,
                                             &job->err);
 }
 
@@ -67,12 +45,6 @@ static void silence_done(void *data)
     struct silence_job *job = data;
     watch_self *watch = job->watch;
 
-    if (job->moved) {
-        cx_log_write(&watch->log, CX_WARN, "folder_replaced", "{s:s}", "data_dir",
-                     watch->config->data_dir);
-        watch_save(watch); /* what the restored file says of the alerts is of the backup's time */
-        watch_lanes_wake(watch);
-    }
     if (job->failed) {
         cx_log_error(&watch->log, CX_ERROR, "silences_failed", &job->err);
     } else if (!watch->silences_known || !json_equal(job->documents, watch->silence_documents)) {
@@ -101,6 +73,7 @@ static void on_silences(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     watch_set_timer(watch->silence_timer, SILENCES_LOOK_MS);
+    watch_folder_look(watch);
     watch_look_at_silences(watch);
 }
 
