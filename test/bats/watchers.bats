@@ -184,6 +184,51 @@ sorted_pages() {
     assert_equal "$(pages)" 'firing disk node-2'
 }
 
+# restart_agent NUMBER: as `member` started it.
+restart_agent() {
+    rm -f "$BATS_TEST_TMPDIR/node-$1/gossip.sock" # of the dead one
+    start_member "node-$1" --plain --expect 3 --tag version=0.1.0 \
+        --tag "api=$(awk '/^api_addr/ { print $2 }' "$BATS_TEST_TMPDIR/node-$1/config.yaml")"
+    ask "node-$1" join "$(<"$BATS_TEST_TMPDIR/node-$2/address"):7946" >/dev/null
+}
+
+@test "a watcher whose gossip agent is dead keeps quiet while others tell, and tells when nobody does" {
+    local number fired ended
+    three
+    stop_daemon node-1 KILL
+    wait_until 15 watching 2 2
+    kill -STOP "$(pid_of watch-1)" # the others are first, and don't know of it
+    for number in 1 2 3; do
+        disk "$number" 95
+    done
+    fired=$'firing disk node-1\nfiring disk node-2\nfiring disk node-3'
+    wait_until 20 sorted_pages "$fired"
+    kill -CONT "$(pid_of watch-1)"
+    for number in 1 2 3; do
+        wait_until 15 all_see "node-$number" firing
+    done
+    all_looked
+    assert_equal "$(pages | sort)" "$fired"
+    restart_agent 1 2
+    wait_until 15 watching 2 3
+    wait_until 15 grep -q sees_again "$BATS_TEST_TMPDIR/watch-1.log"
+    all_looked
+    assert_equal "$(pages | sort)" "$fired"
+
+    stop_daemon node-1 KILL
+    stop_daemon watch-2 KILL
+    stop_daemon watch-3 KILL
+    for number in 1 2 3; do
+        disk "$number" 50
+    done
+    for number in 1 2 3; do
+        wait_until 15 all_see "node-$number" resolved
+    done
+    ended=$'resolved disk node-1\nresolved disk node-2\nresolved disk node-3'
+    wait_until 45 sorted_pages "$fired"$'\n'"$ended"
+    grep -q nobody_else_tells "$BATS_TEST_TMPDIR/watch-1.log"
+}
+
 @test "a silence made on one host is heeded by all watchers" {
     three
     CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml cx-health silence disk --for 1h --reason test >/dev/null

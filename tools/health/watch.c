@@ -174,6 +174,10 @@ static bool restore(watch_self *watch, cx_err *err)
         cx_api_nodes_add(&watch->members, cx_json_text_or_empty(member, "node_id"),
                          cx_json_text_or_empty(member, "api_addr"),
                          cx_json_text_or_empty(member, "status"));
+    json_array_foreach (json_object_get(state, "watcher_nodes"), at, member)
+        cx_api_nodes_add(&watch->watcher_nodes, cx_json_text_or_empty(member, "node_id"),
+                         cx_json_text_or_empty(member, "api_addr"),
+                         cx_json_text_or_empty(member, "status"));
     if (json_is_array(json_object_get(state, "quiet")))
         json_array_extend(watch->quiet, json_object_get(state, "quiet"));
     return cx_alerts_from_json(watch->alerts, json_object_get(state, "alerts"), err) ||
@@ -255,7 +259,8 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
                                                    .token_file = option->token_file,
                                                    .names = &option->allow_host},
                             err) &&
-           watch_peers_open(watch, option->peer_listen, err) && watch_gossip_open(watch, err);
+           watch_peers_open(watch, option->peer_listen, err) &&
+           (watch_blind_open(watch), watch_gossip_open(watch, err));
 }
 
 static void watch_close(watch_self *watch)
@@ -264,6 +269,7 @@ static void watch_close(watch_self *watch)
     watch_serve_close(watch);
     watch_gossip_close(watch);
     watch_peers_close(watch);
+    watch_blind_close(watch);
     /* Couriers end first: what they have sent is marked and saved. */
     cx_pool_close(&watch->couriers);
     cx_pool_close(&watch->askers);

@@ -117,6 +117,7 @@ struct watch_self {
     struct event *save_timer, *silence_timer;
 
     struct watch_peers *peers;   /* NULL: it watches alone */
+    struct watch_blind *blind;   /* NULL with them, or --once */
     struct watch_gossip *gossip; /* NULL: nobody is told of it */
     struct cx_httpd *httpd;      /* NULL: nobody listens */
     struct watch_page *page;     /* NULL with it, as the next one */
@@ -242,6 +243,24 @@ void watch_peers_ask(watch_self *watch);
 /* Our notices of these alerts (a list of notice documents) go to whoever would take over. */
 void watch_peers_tell(watch_self *watch, const json_t *notices);
 void watch_peers_tell_silences(watch_self *watch);
+
+/* An answer is that GET's document; `done` as of cx_api_call_on. */
+void watch_peers_get(watch_self *watch, const cx_api_node *node, const char *path,
+                     cx_api_done *done, void *arg);
+/* What another watcher says of notices and silences. */
+void watch_peers_hear(watch_self *watch, const json_t *document);
+/* What they have told is asked again, before anything is told. */
+void watch_peers_forget(watch_self *watch);
+
+/* ---- watch_blind.c */
+
+void watch_blind_open(watch_self *watch); /* after watch_peers_open */
+void watch_blind_close(watch_self *watch);
+/* The own gossip agent does not tell the membership; it does again. */
+void watch_blind_begins(watch_self *watch);
+void watch_blind_ends(watch_self *watch);
+bool watch_is_blind(const watch_self *watch);
+bool watch_keeps_quiet(const watch_self *watch); /* blind, and others tell, or may */
 
 /* ---- watch_gossip.c */
 

@@ -24,7 +24,7 @@ enum {
     BODY_MAX = 4 * 1024 * 1024,
 };
 
-static const char path[] = "/api/v1/watch/notices";
+static const char notices_path[] = "/api/v1/watch/notices";
 
 struct watch_peers {
     watch_self *watch;
@@ -68,7 +68,7 @@ static void hear_notices(watch_self *watch, const json_t *list, bool *news)
     }
 }
 
-static void hear(watch_self *watch, const json_t *document)
+void watch_peers_hear(watch_self *watch, const json_t *document)
 {
     json_t *silences = json_object_get(document, "silences");
     bool news = false;
@@ -89,7 +89,9 @@ static json_t *all_that_we_know(const watch_self *watch)
 
     for (size_t i = 0; i < watch->alerts->notice_count; i++)
         json_array_append_new(notices, cx_alert_notice_to_json(watch->alerts->notices[i]));
-    return json_pack("{s:o, s:O}", "notices", notices, "silences", watch->silence_documents);
+    return json_pack("{s:o, s:O, s:o, s:b}", "notices", notices, "silences",
+                     watch->silence_documents, "watchers", cx_json_texts(&watch->watchers), "blind",
+                     watch_is_blind(watch));
 }
 
 static bool serve(struct watch_peers *peers, cx_exchange *exchange, json_t **answer, cx_err *err)
@@ -101,7 +103,7 @@ static bool serve(struct watch_peers *peers, cx_exchange *exchange, json_t **ans
         return false;
     if (who.kind != CX_IDENTITY_NODE && who.role < CX_ROLE_OPERATOR)
         return cx_fail(err, CX_PERMISSION, "this is for watchers: nodes, and operators");
-    if (strcmp(cx_exchange_path(exchange), path) != 0)
+    if (strcmp(cx_exchange_path(exchange), notices_path) != 0)
         return cx_fail(err, CX_NOT_FOUND, "%.64s: not here", cx_exchange_path(exchange));
     if (strcmp(cx_exchange_method(exchange), "GET") == 0) {
         *answer = all_that_we_know(peers->watch);
@@ -109,7 +111,7 @@ static bool serve(struct watch_peers *peers, cx_exchange *exchange, json_t **ans
     }
     if (!cx_json_parse(cx_exchange_body(exchange), BODY_MAX, "notices", &document, err))
         return false;
-    hear(peers->watch, document);
+    watch_peers_hear(peers->watch, document);
     *answer = json_pack("{s:b}", "ok", 1);
     return true;
 }
@@ -129,7 +131,7 @@ static void on_request(cx_exchange *exchange, void *arg)
 
 static void all_known(struct watch_peers *peers)
 {
-    if (peers->watch->peers_known)
+    if (peers->watch->peers_known || watch_keeps_quiet(peers->watch))
         return;
     event_del(peers->first_timer);
     watch_peers_are_known(peers->watch);
@@ -140,7 +142,7 @@ static void on_first_answer(json_t **answer, const cx_err *error, void *arg)
     struct watch_peers *peers = arg;
 
     if (*answer != NULL)
-        hear(peers->watch, *answer);
+        watch_peers_hear(peers->watch, *answer);
     else if (error->code == CX_INTERRUPTED)
         return;
     else
@@ -160,7 +162,8 @@ void watch_peers_ask(watch_self *watch)
 {
     struct watch_peers *peers = watch->peers;
 
-    if (peers == NULL || peers->asking || peers->asked > 0 || watch->peers_known)
+    if (peers == NULL || peers->asking || peers->asked > 0 || watch->peers_known ||
+        watch_keeps_quiet(watch))
         return;
     peers->asking = true; /* an answer may come at once */
     for (size_t i = 0; i < watch->watcher_nodes.count; i++) {
@@ -169,12 +172,25 @@ void watch_peers_ask(watch_self *watch)
         if (strcmp(node->node_id, watch->alerts->self) == 0)
             continue;
         peers->asked++;
-        cx_api_call_on(peers->api, peers->http, node, "GET", path, NULL, CALL_MS, on_first_answer,
-                       peers);
+        cx_api_call_on(peers->api, peers->http, node, "GET", notices_path, NULL, CALL_MS,
+                       on_first_answer, peers);
     }
     peers->asking = false;
     if (peers->asked == 0)
         all_known(peers);
+}
+
+void watch_peers_forget(watch_self *watch)
+{
+    watch->peers_known = false;
+    watch_set_timer(watch->peers->first_timer, FIRST_ASK_MS);
+}
+
+void watch_peers_get(watch_self *watch, const cx_api_node *node, const char *path,
+                     cx_api_done *done, void *arg)
+{
+    cx_api_call_on(watch->peers->api, watch->peers->http, node, "GET", path, NULL, CALL_MS, done,
+                   arg);
 }
 
 static void on_told(json_t **answer, const cx_err *error, void *arg)
@@ -189,7 +205,8 @@ static void post(watch_self *watch, const cx_api_node *node, const json_t *docum
 {
     struct watch_peers *peers = watch->peers;
 
-    cx_api_call_on(peers->api, peers->http, node, "POST", path, document, CALL_MS, on_told, watch);
+    cx_api_call_on(peers->api, peers->http, node, "POST", notices_path, document, CALL_MS, on_told,
+                   watch);
 }
 
 /* The watchers that would take over a subject, in their order. */

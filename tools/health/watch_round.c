@@ -270,6 +270,7 @@ bool watch_take_membership(watch_self *watch, const json_t *cluster, int64_t ask
         cx_api_nodes_add(&watch->watcher_nodes, node_id, listens, status);
     }
     health_board_keep(watch->board, &watch->subjects);
+    watch_blind_ends(watch);
     watch_peers_ask(watch);
     return true;
 }
@@ -334,6 +335,8 @@ static void round_done(void *data)
     } else {
         if (job->cluster != NULL)
             watch_take_membership(watch, job->cluster, job->asked_ms);
+        else if (job->asked_ms >= watch->cluster_ms)
+            watch_blind_begins(watch);
         look(watch, round, job);
     }
     job_free(job);

@@ -19,12 +19,12 @@ struct save_job {
     cx_err err;
 };
 
-static json_t *members_json(const watch_self *watch)
+static json_t *nodes_json(const cx_api_nodes *nodes)
 {
     json_t *members = json_array();
 
-    for (size_t i = 0; i < watch->members.count; i++) {
-        const cx_api_node *node = &watch->members.items[i];
+    for (size_t i = 0; i < nodes->count; i++) {
+        const cx_api_node *node = &nodes->items[i];
 
         json_array_append_new(members,
                               json_pack("{s:o, s:o, s:o}", "node_id", cx_json_text(node->node_id),
@@ -36,11 +36,12 @@ static json_t *members_json(const watch_self *watch)
 
 static json_t *state_json(const watch_self *watch)
 {
-    return json_pack("{s:i, s:s, s:s, s:I, s:o, s:o, s:O, s:o}", "version", STATE_VERSION,
+    return json_pack("{s:i, s:s, s:s, s:I, s:o, s:o, s:o, s:O, s:o}", "version", STATE_VERSION,
                      "node_id", watch->config->node_id, "cluster", watch->config->cluster,
                      "saved_ms", (json_int_t)cx_wall_ms(), "watchers",
-                     cx_json_texts(&watch->watchers), "members", members_json(watch), "quiet",
-                     watch->quiet, "alerts", cx_alerts_to_json(watch->alerts));
+                     cx_json_texts(&watch->watchers), "watcher_nodes",
+                     nodes_json(&watch->watcher_nodes), "members", nodes_json(&watch->members),
+                     "quiet", watch->quiet, "alerts", cx_alerts_to_json(watch->alerts));
 }
 
 static void save_work(void *data)

@@ -111,7 +111,7 @@ static void keep_done(void *data)
         cx_log_error(&watch->log, CX_ERROR, "silences_failed", &job->err);
     if (job->changed)
         watch_look_at_silences(watch);
-    if (job->superseded != NULL) {
+    if (job->superseded != NULL && !watch_keeps_quiet(watch)) {
         watch->peers_known = true;
         watch_lanes_wake(watch);
         watch_turn(watch);
