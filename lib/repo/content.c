@@ -98,6 +98,19 @@ bool cx_content_stored(cx_repo *repo, const cx_segment *segment, cx_buffer *stor
     return check_stored(key, cx_buffer_bytes(stored), segment, err);
 }
 
+bool cx_content_is_damage(const cx_err *err)
+{
+    switch (err->code) {
+    case CX_CORRUPT:
+    case CX_MALFORMED:
+    case CX_INVALID:
+    case CX_NOT_FOUND:
+    case CX_TOO_LARGE:
+    case CX_PERMISSION: return true;
+    default: return false;
+    }
+}
+
 bool cx_content_segment(cx_repo *repo, const cx_segment *segment,
                         const cx_age_identities *identities, cx_buffer *content, cx_err *err)
 {

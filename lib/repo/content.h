@@ -30,7 +30,9 @@ void cx_content_index_free(cx_content_index *index);
 /* Reads the stored bytes of a segment and checks their digest. CORRUPT names the object. */
 CX_MUST_CHECK bool cx_content_stored(cx_repo *repo, const cx_segment *segment, cx_buffer *stored,
                                      cx_err *err);
-/* The same, opened. */
+/* Whether such a failure is a finding about what is stored, and not one of the way to it. */
+bool cx_content_is_damage(const cx_err *err);
+/* The stored bytes of a segment, checked and opened. */
 CX_MUST_CHECK bool cx_content_segment(cx_repo *repo, const cx_segment *segment,
                                       const cx_age_identities *identities, cx_buffer *content,
                                       cx_err *err);

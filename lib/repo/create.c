@@ -464,6 +464,7 @@ static bool make_backup(struct create *create, cx_err *err)
                     spec->cache_dir, spec->reason, spec->lock_wait_ms, spec->dry_run);
     if (!cx_targets_alive(&create->targets, err))
         return false;
+    create->targets.checks = strcmp(spec->type, "full") == 0 && !spec->dry_run;
     create->created->created_ms = cx_wall_ms();
     if (!walk_parts(create, err) || !open_stream(create, err))
         return false;
@@ -497,6 +498,9 @@ static void tell_targets(struct create *create)
         created->targets[i] = (cx_created_target){
             .dest = cx_dest_name(target->repo->dest),
             .new_segments = target->new_segments,
+            .checked_segments = target->checked_segments,
+            .damaged_segments = target->damaged_segments,
+            .checked_bytes = target->checked_bytes,
             .stored_bytes = target->stored_bytes,
             .failed = target->failed,
             .error = target->error,

@@ -1,9 +1,10 @@
 /* Makes a backup: walks the components, captures databases as snapshots, cuts the tar streams, takes
  * over what did not change, seals and stores the rest, and signs.
  *
- * `full` reads every file; `incremental` takes over what has the same identity (size, times, inode,
- * owner, mode) as at the last backup. Either way what is stored already is not stored again, and
- * the backup restores alone. */
+ * `full` reads every file, and reads back what is stored already before it is used again, so that
+ * damage is stored anew; `incremental` takes over what has the same identity (size, times, inode, owner,
+ * mode) as at the last backup, and only looks whether it is there. Either way what is stored already is
+ * not stored again, and the backup restores alone. */
 #pragma once
 
 #include "base/progress.h"
@@ -45,6 +46,8 @@ typedef struct cx_created_component {
 typedef struct cx_created_target {
     const char *dest; /* borrowed from the repository */
     size_t new_segments;
+    size_t checked_segments, damaged_segments; /* that were there; the damaged were stored anew */
+    int64_t checked_bytes;
     int64_t stored_bytes;
     bool failed;
     cx_err error;

@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/text.h"
 #include "base/time.h"
+#include "repo/content.h"
 
 enum {
     NAMES_MAX = 64,                 /* of one segment: each but the last is taken by a stranger */
@@ -15,8 +16,9 @@ enum {
     FORMAT = 1,
 };
 
-/* What a slot's mark says: FOREIGN is there, but nobody we trust says what it is. */
-enum { ABSENT, PRESENT, CLAIMED, FOREIGN };
+/* What a slot's mark says: FOREIGN is there, but is damaged, or nobody we trust says what it is; RIGHT was
+ * read back by this run. */
+enum { ABSENT, PRESENT, CLAIMED, FOREIGN, CHECKING, RIGHT };
 
 static void unlock(pthread_mutex_t **owner)
 {
@@ -113,7 +115,7 @@ static bool write_known(cx_target *target, cx_err *err)
         CX_AUTO(cx_free) char *id = NULL;
         CX_AUTO(cx_free) char *sha256 = NULL;
 
-        if (slot->mark != PRESENT)
+        if (slot->mark != PRESENT && slot->mark != RIGHT)
             continue;
         id = cx_hex((cx_bytes){slot->segment.id, 32});
         sha256 = cx_hex((cx_bytes){slot->segment.sha256, 32});
@@ -205,6 +207,7 @@ void cx_targets_open(cx_targets *targets, cx_repo **repos, size_t count, const c
                             .naming = naming,
                             .sign_key = sign_key};
     pthread_mutex_init(&targets->mutex, NULL);
+    pthread_cond_init(&targets->checked, NULL);
     for (size_t i = 0; i < count; i++) {
         cx_err err;
 
@@ -232,6 +235,7 @@ void cx_targets_close(cx_targets *targets)
         cx_free(&target->cache_path);
     }
     pthread_mutex_destroy(&targets->mutex);
+    pthread_cond_destroy(&targets->checked);
     cx_free(&targets->items);
 }
 
@@ -281,7 +285,8 @@ bool cx_targets_have(cx_targets *targets, const uint8_t id[CX_SEGMENT_ID_SIZE])
         const cx_segment_slot *slot =
             target->failed ? NULL : cx_segments_find(target->segments, id);
 
-        if (!target->failed && (slot == NULL || (slot->mark != PRESENT && slot->mark != CLAIMED)))
+        if (!target->failed && (slot == NULL || (slot->mark != PRESENT && slot->mark != CLAIMED &&
+                                                 slot->mark != RIGHT)))
             return false;
     }
     return true;
@@ -300,6 +305,68 @@ static bool is_foreign(const cx_targets *targets, const uint8_t *id)
     return false;
 }
 
+/* The object itself, out of the mutex; what can't be found out is the destination's failure. */
+static bool is_right(cx_targets *targets, size_t at, const cx_segment *segment)
+{
+    CX_AUTO(cx_buffer_free) cx_buffer stored = {0};
+    cx_err err;
+
+    if (cx_content_stored(targets->items[at].repo, segment, &stored, &err))
+        return true;
+    if (!cx_content_is_damage(&err))
+        cx_targets_fail(targets, at, &err);
+    return false;
+}
+
+/* Reads what a destination has under this name; false when nothing was to be read. Called, and ends, under
+ * the mutex. */
+static bool check_stored(cx_targets *targets, size_t at, const uint8_t *id)
+{
+    cx_target *target = &targets->items[at];
+    cx_segment_slot *slot = target->failed ? NULL : cx_segments_find(target->segments, id);
+    cx_segment segment;
+    bool right;
+
+    if (slot != NULL && slot->mark == CHECKING) {
+        pthread_cond_wait(&targets->checked, &targets->mutex);
+        return true;
+    }
+    if (slot == NULL || slot->mark != PRESENT)
+        return false;
+    slot->mark = CHECKING;
+    segment = slot->segment;
+    pthread_mutex_unlock(&targets->mutex);
+    right = is_right(targets, at, &segment);
+    pthread_mutex_lock(&targets->mutex);
+    cx_segments_find(target->segments, id)->mark = right ? RIGHT : FOREIGN;
+    target->checked_segments++;
+    target->checked_bytes += segment.stored_bytes;
+    target->damaged_segments += !right && !target->failed;
+    pthread_cond_broadcast(&targets->checked);
+    return true;
+}
+
+/* The first name under which no destination has anything but the segment itself, or nothing. */
+static bool find_name(cx_targets *targets, uint8_t id[CX_SEGMENT_ID_SIZE], cx_err *err)
+{
+    for (int names = 1; names < NAMES_MAX;) {
+        uint8_t next[CX_SEGMENT_ID_SIZE];
+        bool waited = false;
+
+        for (size_t i = 0; targets->checks && i < targets->count; i++)
+            waited |= check_stored(targets, i, id);
+        if (waited)
+            continue;
+        if (!is_foreign(targets, id))
+            return true;
+        names++;
+        cx_segment_id(targets->naming, (cx_bytes){id, CX_SEGMENT_ID_SIZE}, next);
+        memcpy(id, next, sizeof next);
+    }
+    return cx_fail(err, CX_EXISTS,
+                   "all of a segment's names are taken by objects that no backup of ours knows");
+}
+
 bool cx_targets_claim(cx_targets *targets, uint8_t id[CX_SEGMENT_ID_SIZE], uint32_t *to_store,
                       cx_err *err)
 {
@@ -307,16 +374,8 @@ bool cx_targets_claim(cx_targets *targets, uint8_t id[CX_SEGMENT_ID_SIZE], uint3
 
     *to_store = 0;
     pthread_mutex_lock(locked);
-    for (int names = 1; is_foreign(targets, id); names++) {
-        uint8_t next[CX_SEGMENT_ID_SIZE];
-
-        if (names == NAMES_MAX)
-            return cx_fail(err, CX_EXISTS,
-                           "all of a segment's names are taken by objects that "
-                           "no backup of ours knows");
-        cx_segment_id(targets->naming, (cx_bytes){id, CX_SEGMENT_ID_SIZE}, next);
-        memcpy(id, next, sizeof next);
-    }
+    if (!find_name(targets, id, err))
+        return false;
     for (size_t i = 0; i < targets->count; i++) {
         cx_target *target = &targets->items[i];
         cx_segment_slot *slot = target->failed ? NULL : cx_segments_add(target->segments, id);
@@ -354,7 +413,7 @@ static void store(cx_targets *targets, size_t at, const cx_segment *segment, cx_
     cx_segment_slot *slot = cx_segments_add(target->segments, segment->id);
 
     slot->segment = *segment;
-    slot->mark = PRESENT;
+    slot->mark = RIGHT;
     target->stored_bytes += segment->stored_bytes;
     target->unnoted_bytes += segment->stored_bytes;
     if (target->unnoted_bytes >= NOTE_AFTER)

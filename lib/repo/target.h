@@ -4,8 +4,8 @@
  * A stored segment is never written again: encrypting it once more gives other bytes, and a manifest
  * may hold the digest of the old ones. What is stored is known from a local copy, which is brought up
  * to date with the manifests that our key signed. An object that only looks like the segment (left by
- * a run that died on another host, named by somebody else's manifest) is neither trusted nor
- * replaced: the segment gets the next name that its content yields.
+ * a run that died on another host, named by somebody else's manifest), or that is damaged, is neither
+ * trusted nor replaced: the segment gets the next name that its content yields.
  *
  * A destination that fails is left out from then on; the others go on. */
 #pragma once
@@ -23,6 +23,8 @@ typedef struct cx_target {
     cx_list backups; /* whose segments are known */
     char *cache_path;
     size_t new_segments;
+    size_t checked_segments, damaged_segments;
+    int64_t checked_bytes; /* of what was stored before, and read back */
     int64_t stored_bytes;  /* of new objects */
     int64_t unnoted_bytes; /* of which the local copy does not know yet */
     bool finished;
@@ -34,6 +36,8 @@ typedef struct cx_targets {
     cx_target *items;
     size_t count;
     pthread_mutex_t mutex; /* guards all but repo and lock */
+    pthread_cond_t checked;
+    bool checks; /* what is stored already is read back once before it is used again */
     const cx_naming *naming;
     const cx_minisign_public *sign_key;
 } cx_targets;
@@ -54,7 +58,8 @@ void cx_targets_renew(cx_targets *targets, int64_t now_ms);
 /* Whether all of them have this segment. */
 bool cx_targets_have(cx_targets *targets, const uint8_t id[CX_SEGMENT_ID_SIZE]);
 /* Finds the name of a segment whose first name is id: to_store gets a bit for each destination where
- * the caller has to store it now. */
+ * the caller has to store it now. With `checks` it reads what is there, and passes over what is damaged; it
+ * waits while another thread reads the same. */
 CX_MUST_CHECK bool cx_targets_claim(cx_targets *targets, uint8_t id[CX_SEGMENT_ID_SIZE],
                                     uint32_t *to_store, cx_err *err);
 /* Stores a segment that was claimed there. */

@@ -18,25 +18,11 @@ static void add_problem(cx_verified *verified, const char *object, const char *r
         (cx_verify_problem){cx_strdup(object), cx_strdup(reason)};
 }
 
-/* Whether the failure is a finding about the backup, and not one of the way to it. */
-static bool is_finding(const cx_err *err)
-{
-    switch (err->code) {
-    case CX_CORRUPT:
-    case CX_MALFORMED:
-    case CX_INVALID:
-    case CX_NOT_FOUND:
-    case CX_TOO_LARGE:
-    case CX_PERMISSION: return true;
-    default: return false;
-    }
-}
-
 static bool note(cx_verified *verified, const char *object, const cx_err *err)
 {
-    if (is_finding(err))
+    if (cx_content_is_damage(err))
         add_problem(verified, object, err->message);
-    return is_finding(err);
+    return cx_content_is_damage(err);
 }
 
 static void pass(const cx_verify_spec *spec, cx_verified *verified, int64_t bytes)

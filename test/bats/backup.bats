@@ -127,6 +127,29 @@ END
     assert_json '[.new_segments, .read_bytes]' '[0,0]'
 }
 
+@test "create: a full backup stores damage anew that it finds in what is stored; an incremental one does not look" {
+    local objects first second
+    make_node
+    run -0 create --type full
+    assert_json '[.checked_bytes, .damaged_segments]' '[0,0]'
+    first=$(jq -r .id <<<"$output")
+    mapfile -t objects < <(find "$repo" -path '*/segments/*' -name '*.age')
+    dd if=/dev/zero of="${objects[0]}" bs=1 seek=300 count=20 conv=notrunc 2>/dev/null
+    run -0 create --type incremental
+    assert_json '[.new_segments, .checked_bytes, .damaged_segments]' '[0,0,0]'
+
+    run -0 create --type full
+    validate_schema cx-backup-create
+    assert_json '[.new_segments, .damaged_segments, .destinations[0].damaged_segments, .verified]' '[1,1,1,true]'
+    # Each object is read once, and no byte besides.
+    assert_json .checked_bytes "$(cat "${objects[@]}" | wc -c)"
+    second=$(jq -r .id <<<"$output")
+    run -0 cx-backup verify --repo "$repo" --identity "$identity" --trusted-key "$trusted" "$second"
+    run -1 cx-backup verify --repo "$repo" --identity "$identity" --trusted-key "$trusted" "$first"
+    run -0 create --type full
+    assert_json '[.new_segments, .damaged_segments]' '[0,0]'
+}
+
 @test "create: auto is full first, incremental then, full again after a day" {
     make_node
     run -0 create

@@ -63,8 +63,10 @@ const cx_command backup_create = {
     .summary = "back up this node",
     .description =
         "Databases are captured as consistent snapshots while the node runs. What is stored "
-        "already is not stored again, and every backup restores alone. With several --repo all "
-        "get it; exit status 1 when some of them could not.",
+        "already is not stored again, and every backup restores alone. A full one reads back what "
+        "it uses again of what is stored, and stores anew what is damaged; an incremental one only "
+        "looks whether it is there. With several --repo all get it; exit status 1 when some of "
+        "them could not.",
     .options = options,
     .options_size = sizeof(struct create_options),
     .changes = true,

@@ -137,10 +137,11 @@ static json_t *targets_to_json(const cx_created *created, bool dry_run)
 
     for (size_t i = 0; i < created->target_count; i++) {
         const cx_created_target *target = &created->targets[i];
-        json_t *json =
-            json_pack("{s:o, s:I, s:I, s:b}", "repo", cx_json_text(target->dest), "new_segments",
-                      (json_int_t)target->new_segments, "stored_bytes",
-                      (json_int_t)target->stored_bytes, "verified", !target->failed && !dry_run);
+        json_t *json = json_pack(
+            "{s:o, s:I, s:I, s:I, s:I, s:b}", "repo", cx_json_text(target->dest), "new_segments",
+            (json_int_t)target->new_segments, "stored_bytes", (json_int_t)target->stored_bytes,
+            "checked_bytes", (json_int_t)target->checked_bytes, "damaged_segments",
+            (json_int_t)target->damaged_segments, "verified", !target->failed && !dry_run);
 
         if (target->failed) {
             CX_AUTO(cx_json_free) json_t *error = cx_err_to_json(&target->error);
@@ -154,20 +155,24 @@ static json_t *targets_to_json(const cx_created *created, bool dry_run)
 
 static json_t *created_to_json(const cx_run *run, const char *type, const cx_created *created)
 {
-    size_t new_segments = 0;
-    int64_t stored_bytes = 0;
+    size_t new_segments = 0, damaged_segments = 0;
+    int64_t stored_bytes = 0, checked_bytes = 0;
 
     for (size_t i = 0; i < created->target_count; i++) {
         new_segments += created->targets[i].new_segments;
         stored_bytes += created->targets[i].stored_bytes;
+        damaged_segments += created->targets[i].damaged_segments;
+        checked_bytes += created->targets[i].checked_bytes;
     }
     return json_pack(
-        "{s:b, s:s, s:s, s:s?, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:b, s:o}",
+        "{s:b, s:s, s:s, s:s?, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:b, "
+        "s:o}",
         "changed", !run->dry_run, "id", created->id, "type", type, "parent", created->parent,
         "created_at", cx_json_time(created->created_ms), "components", components_to_json(created),
         "files", (json_int_t)created->files, "bytes", (json_int_t)created->bytes, "new_segments",
         (json_int_t)new_segments, "stored_bytes", (json_int_t)stored_bytes, "read_bytes",
-        (json_int_t)created->read_bytes, "skipped", (json_int_t)created->skipped,
+        (json_int_t)created->read_bytes, "checked_bytes", (json_int_t)checked_bytes,
+        "damaged_segments", (json_int_t)damaged_segments, "skipped", (json_int_t)created->skipped,
         "changed_while_read", (json_int_t)(created->changed + created->vanished),
         "duration_seconds", cx_json_figure((double)(cx_now_ms() - run->started_ms) / 1000),
         "verified", created->targets_failed == 0 && !run->dry_run, "destinations",
@@ -196,6 +201,12 @@ static void remark(const cx_run *run, const cx_created *created)
         cx_remark(run, "left out: %zu sockets, pipes or devices", created->skipped);
     if (created->changed > 0)
         cx_remark(run, "%zu files changed while they were read", created->changed);
+    for (size_t i = 0; i < created->target_count; i++)
+        if (created->targets[i].damaged_segments > 0)
+            cx_remark(run,
+                      "%s: %zu stored segments were damaged and are stored anew; cx-backup verify "
+                      "--all names the backups that they were for",
+                      created->targets[i].dest, created->targets[i].damaged_segments);
     for (size_t i = 0; i < created->component_count; i++)
         if (created->components[i].files == 0)
             cx_remark(run, "component %s has no file", created->components[i].name);
