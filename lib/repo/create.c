@@ -449,6 +449,16 @@ static bool open_stream(struct create *create, cx_err *err)
     return cx_stream_open(&spec, &create->stream, err);
 }
 
+/* What is remembered may be of a backup in a repository that this one does not go to. */
+static void forget_strange_parent(struct create *create)
+{
+    for (size_t i = 0; create->created->parent != NULL && i < create->targets.count; i++)
+        if (!create->targets.items[i].failed &&
+            cx_list_has(&create->targets.items[i].backups, create->created->parent))
+            return;
+    cx_free(&create->created->parent);
+}
+
 static bool make_backup(struct create *create, cx_err *err)
 {
     const cx_create_spec *spec = create->spec;
@@ -465,6 +475,7 @@ static bool make_backup(struct create *create, cx_err *err)
     if (!cx_targets_alive(&create->targets, err))
         return false;
     create->targets.checks = strcmp(spec->type, "full") == 0 && !spec->dry_run;
+    forget_strange_parent(create);
     create->created->created_ms = cx_wall_ms();
     if (!walk_parts(create, err) || !open_stream(create, err))
         return false;

@@ -103,6 +103,18 @@ static bool read_repo_json(cx_repo *repo, json_t **json, cx_err *err)
     return true;
 }
 
+static bool check_format(cx_repo *repo, cx_err *err)
+{
+    CX_AUTO(cx_json_free) json_t *json = NULL;
+
+    if (repo->is_known)
+        return true;
+    if (!read_repo_json(repo, &json, err) && err->code == CX_CONFIG)
+        return false;
+    repo->is_known = true;
+    return true;
+}
+
 /* The key line of a public key's file, which minisign takes as it is (-P). */
 static char *sign_key_text(const cx_minisign_public *sign_key)
 {
@@ -210,7 +222,7 @@ bool cx_repo_backups(cx_repo *repo, cx_stored_backups *backups, cx_err *err)
     CX_AUTO(cx_free) char *prefix = cx_repo_key(repo, "backups/");
     struct listing listing = {backups, strlen(prefix)};
 
-    if (!cx_dest_list(repo->dest, prefix, add_object, &listing, err))
+    if (!check_format(repo, err) || !cx_dest_list(repo->dest, prefix, add_object, &listing, err))
         return false;
     if (backups->count > 1)
         qsort(backups->items, backups->count, sizeof *backups->items, compare_backups);
@@ -246,7 +258,7 @@ bool cx_repo_manifest(cx_repo *repo, const char *id, const cx_minisign_public *s
     CX_AUTO(cx_buffer_free) cx_buffer read = {0};
     CX_AUTO(cx_manifest_free) cx_manifest *parsed = NULL;
 
-    if (!cx_check_backup_id(id, err))
+    if (!cx_check_backup_id(id, err) || !check_format(repo, err))
         return false;
     key = cx_repo_key(repo, "backups/%s/manifest.json", id);
     if (!cx_dest_get(repo->dest, key, CX_MANIFEST_MAX, &read, err)) {
@@ -317,7 +329,7 @@ bool cx_repo_segments(cx_repo *repo, cx_segments **segments, cx_err *err)
 
     struct segment_listing listing = {found, strlen(prefix) - strlen("segments/")};
 
-    if (!cx_dest_list(repo->dest, prefix, add_segment, &listing, err))
+    if (!check_format(repo, err) || !cx_dest_list(repo->dest, prefix, add_segment, &listing, err))
         return false;
     *segments = CX_TAKE(found);
     return true;

@@ -18,6 +18,7 @@ enum { CX_REPO_FORMAT = 1, CX_REPO_BACKUPS_MAX = 100000 };
 typedef struct cx_repo {
     cx_dest *dest;
     char *cluster, *node_id;
+    bool is_known; /* its format was looked at */
 } cx_repo;
 
 /* A backup as a listing tells it, before anything of it was read. */
@@ -47,6 +48,8 @@ CX_MUST_CHECK bool cx_repo_prepare(cx_repo *repo, const cx_minisign_public *sign
  * no repository. */
 CX_MUST_CHECK bool cx_repo_sign_key(cx_repo *repo, cx_minisign_public *sign_key, cx_err *err);
 
+/* These, and reading a manifest, refuse a newer format (CONFIG). A repo.json that is lost or damaged
+ * keeps nobody from what is stored. */
 CX_MUST_CHECK bool cx_repo_backups(cx_repo *repo, cx_stored_backups *backups, cx_err *err);
 void cx_stored_backups_free(cx_stored_backups *backups);
 

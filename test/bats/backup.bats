@@ -150,6 +150,37 @@ END
     assert_json '[.new_segments, .damaged_segments]' '[0,0]'
 }
 
+@test "a repository of a format that is not known is refused by every command" {
+    local id args
+    make_node
+    id=$(create --type full | jq -r .id)
+    for args in "create --recipients-file $keys/recipients.txt --sign-key $keys/sign.key" list \
+        "show $id" "ls $id --identity $identity" "verify $id" "prune --dry-run" "copy --to $BATS_TEST_TMPDIR/other"; do
+        sed -i 's/"format": *1/"format":99/' "$(here "$repo")/repo.json"
+        # shellcheck disable=SC2086 # words
+        run --separate-stderr cx-backup ${args%% *} --repo "$repo" ${args#"${args%% *}"}
+        assert_error config
+    done
+    run -1 cx-backup status --repo "$repo" # of many destinations, each for itself
+    assert_json '.destinations[0].error.code' config
+    run --separate-stderr cx-restore run --latest --repo "$repo" --identity "$identity" --trusted-key "$trusted" --target "$BATS_TEST_TMPDIR/out"
+    assert_error config
+    # Damage to it alone keeps nobody from what is stored.
+    echo '{' >"$(here "$repo")/repo.json"
+    run -0 cx-backup list --repo "$repo"
+    restore --latest --target "$BATS_TEST_TMPDIR/out" >/dev/null
+}
+
+@test "create: the parent is one that this repository has" {
+    make_node
+    create --type full >/dev/null
+    repo=$BATS_TEST_TMPDIR/second
+    run -0 create --type incremental
+    assert_json '[.type, .parent]' '["incremental",null]'
+    run -0 create --type incremental
+    assert_json '.parent != null' true
+}
+
 @test "create: auto is full first, incremental then, full again after a day" {
     make_node
     run -0 create
