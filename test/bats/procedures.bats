@@ -220,3 +220,12 @@ a_service() {
     assert_equal "$(cd "$TMPDIR" && echo *)" "cx-procedure-bbbbbb cx-procedure-cccccc cx-procedure-dddddd"
     [[ -e $CX_RUNS/small/new && ! -e $CX_RUNS/small/20200101T000000Z-small-0000 ]]
 }
+
+@test "add-node: without curl it says so before it starts anything" {
+    mkdir "$BATS_TEST_TMPDIR/path"
+    ln -s /usr/bin/* "$BATS_TEST_TMPDIR/path/"
+    rm "$BATS_TEST_TMPDIR/path/curl"
+    PATH=$BATS_TEST_TMPDIR/path run --separate-stderr "$CX_ROOT/scripts/add-node" node-4
+    assert_error unavailable
+    [[ $stderr == *"curl is missing"* && ! -e $CX_RUNS ]]
+}
