@@ -73,6 +73,29 @@ pids() { cx-node status --all | jq -c '[.nodes[] | .pid]'; }
     assert_equal "$(serials)" "$before"
 }
 
+@test "a certificate that was revoked is refused, also when it has ended: its node gets no new one" {
+    local certs=$dir/node-2/certs ca=$dir/node-1/certs/ca before validity
+    before=$(serials)
+    cp "$certs/node.crt" "$BATS_TEST_TMPDIR/kept.crt"
+    for validity in 90d 1s; do
+        cx-ca issue --ca-dir "$ca" --node-id node-2 --validity "$validity" --force --output "$BATS_TEST_TMPDIR/$validity" >"$BATS_TEST_TMPDIR/issued"
+        cx-ca revoke --ca-dir "$ca" --serial "$(cx-ca show "$BATS_TEST_TMPDIR/$validity/node.crt" --json | jq -r '.items[0].serial')" \
+            >"$BATS_TEST_TMPDIR/revoked"
+        cat "$BATS_TEST_TMPDIR/$validity/node.crt" >"$certs/node.crt"
+        [[ $validity != 1s ]] || wait_until 10 has_ended "$certs/node.crt"
+        run --separate-stderr rotate-certs --nodes node-2
+        assert_failure 65
+        [[ $(jq -r .error.message <<<"${stderr##*$'\n'}") == *"certificate is revoked"* ]]
+        cmp "$BATS_TEST_TMPDIR/$validity/node.crt" "$certs/node.crt"
+    done
+    cat "$BATS_TEST_TMPDIR/kept.crt" >"$certs/node.crt"
+    assert_equal "$(serials)" "$before"
+}
+
+has_ended() {
+    ! openssl x509 -in "$1" -noout -checkend 0
+}
+
 @test "a node that can't be reached stops it; --resume goes on and renews nothing twice" {
     local third
     cat >"$BATS_TEST_TMPDIR/remote" <<END
