@@ -73,7 +73,7 @@ teardown() {
     assert_equal "$(jq -c '[.messages.lost, .messages.before.nodes["node-3"].source, .unresolved]' <<<"$incident")" '[0,"disk",[]]'
     assert_equal "$(jq -c '[.changes[].step]' <<<"$incident")" '["restart"]'
     well
-    load_is_whole
+    none_lost
 }
 
 @test "node-failure: a node that hangs (SIGSTOP) is restarted; one that left in order is not" {
@@ -207,7 +207,7 @@ has_grown() {
     heal_while_waiting 3>&- &
     runbook ended 0 network-partition --heal-timeout 60s --yes
     assert_equal "$(jq -c .messages.lost <<<"$incident")" 0
-    load_is_whole
+    none_lost
 }
 
 # heal_while_waiting: when the second run of the runbook waits for it.

@@ -4,8 +4,7 @@
 # shellcheck disable=SC2030,SC2031,SC2154 # each test is a subshell of its own
 
 load common
-# shellcheck source=../../scripts/lib/load.bash
-source "$CX_ROOT/scripts/lib/load.bash"
+load load
 
 # The version of these sources, the next one, and the next one as it must not be.
 setup_file() {
@@ -79,30 +78,10 @@ begin_load() {
 }
 
 # Nothing failed, nothing was lost, nothing was done twice: by what the senders were told, the queues, and the ledgers.
-load_is_whole() {
-    local number verdict
-    end_load "$BATS_TEST_TMPDIR/load"
-    wait_until 60 queues_are_empty
-    for number in 1 2 3; do
-        verdict=$(judge_load "$BATS_TEST_TMPDIR/load" "counter-$number" \
-            "$dir/node-$number/data/agents/counter-$number/log.ndjson")
-        echo "# $verdict" >&3
-        jq -e '.failed == 0 and .lost == 0 and .twice == 0 and .sent > 300' <<<"$verdict" || {
-            cat "$BATS_TEST_TMPDIR/load/counter-$number.errors"
-            jq -c 'select(.status != "accepted")' "$BATS_TEST_TMPDIR/load/counter-$number.results" | head -n 3
-            fail "$verdict"
-        }
-    done
+none_failed() {
+    loads_are_whole "$dir" '.failed == 0 and .lost == 0 and .twice == 0 and .sent > 300'
     run --separate-stderr cx-queue messages stats --all
     assert_json '[.failed, .lost]' '[0,0]'
-}
-
-queues_are_empty() {
-    [[ $(cx-queue stats --all | jq '.total | .queued + .in_flight') == 0 ]]
-}
-
-has_lines() {
-    (($(wc -l <"$1") >= $2))
 }
 
 versions() {
@@ -132,7 +111,7 @@ states() {
     validate_schema --lines procedure-record
     programs_are "$NEW"
     assert_equal "$(versions) $(states)" "$NEW $NEW $NEW active"
-    load_is_whole
+    none_failed
 }
 
 # kill_run PID HOW: with all that it started, as when the host's memory is gone, or the script alone.
@@ -179,7 +158,7 @@ at_line_or_over() {
     assert_equal "$(versions) $(states)" "$NEW $NEW $NEW active"
     # What is done was not done again: each node was restarted by one activation, unless that was cut off.
     assert_equal "$(rolling-upgrade --status | jq -r .state)" 'done'
-    load_is_whole
+    none_failed
 }
 
 # fall_sick: as soon as the canary is watched.
@@ -204,7 +183,7 @@ fall_sick() {
         programs_are "$OLD"
         assert_equal "$(versions) $(states)" "$OLD $OLD $OLD active"
     done
-    load_is_whole
+    none_failed
 }
 
 # What an upgrade could have changed.
