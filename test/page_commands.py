@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """page_commands.py PAGE…: checks every command of ours that a page tells a person to type: in its blocks of code and
-in backticks, also behind `on-node NODE --` and `ssh HOST`. The tool has the command, with these options, and takes as
-many arguments (--describe). Prints how many there were; exit 1 and a line on stderr for each that is wrong.
+in backticks, also behind `caxton on-node NODE --` and `ssh HOST`. The tool has the command, with these options, and takes
+as many arguments (--describe). A script by its own name or path is wrong: an installation has only `caxton` for it in its
+PATH. Prints how many there were; exit 1 and a line on stderr for each that is wrong.
 """
 import functools
 import json
@@ -25,8 +26,15 @@ def table():
     return [[part.strip().split() for part in line.split("|")[:2]] for line in lines]
 
 
+@functools.lru_cache
+def scripts():
+    return sorted({re.escape(row[1][0]) for row in table() if not row[1][0].startswith("cx-")})
+
+
 def problem(line):
     words = shlex.split(line)
+    if not re.match(r"(cx-[a-z]+|caxton)$", words[0]):
+        return "is in no PATH; caxton --table has a word for it"
     if words[0] == "caxton":
         rows = [row for row in table() if words[1:1 + len(row[0])] == row[0]]
         if not rows:
@@ -63,7 +71,9 @@ def commands_of(text):
     code = [line for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
     code += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
     for line in code:
-        line = re.sub(r"^(on-node \S+ -- |ssh HOST )", "", line.split("  #")[0].strip())
+        line = re.sub(r"^((CX_REMOTE_TIMEOUT=\d+ )?caxton on-node \S+ -- |ssh HOST )", "", line.split("  #")[0].strip())
+        if re.match(r"((scripts|runbooks)/)?(" + "|".join(scripts()) + r")( |$)", line):
+            yield line
         if re.match(r"(cx-[a-z]+|caxton) [a-z]", line) and not re.match(r"cx-\w+ cx-", line):
             yield line
 

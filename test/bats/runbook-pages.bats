@@ -7,10 +7,10 @@ load common
     run --separate-stderr /usr/bin/python3 "$CX_ROOT/test/page_commands.py" "$CX_ROOT"/runbooks/*.md
     assert_success
     ((output > 100))
-    printf '`cx-agents slow --thresold 10s`, `caxton cluster dance`, `cx-gossip remove`, `cx-nothing here`\n' >"$BATS_TEST_TMPDIR/wrong.md"
+    printf '`cx-agents slow --thresold 10s`, `caxton cluster dance`, `cx-gossip remove`, `cx-nothing here`, `on-node NODE -- df`, `runbooks/disk-full NODE`\n' >"$BATS_TEST_TMPDIR/wrong.md"
     run --separate-stderr /usr/bin/python3 "$CX_ROOT/test/page_commands.py" "$BATS_TEST_TMPDIR/wrong.md"
     assert_failure 1
-    assert_equal "${#stderr_lines[@]}" 4
+    assert_equal "${#stderr_lines[@]}" 6
 }
 
 @test "every runbook has a page with its parts, options that are the same, and a word of caxton" {
