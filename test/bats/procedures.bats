@@ -229,3 +229,15 @@ a_service() {
     assert_error unavailable
     [[ $stderr == *"curl is missing"* && ! -e $CX_RUNS ]]
 }
+
+@test "host-look: a daemon's last words are found in the log that the units of systemd share" {
+    mkdir -p "$BATS_TEST_TMPDIR/log"
+    jq -nc '["cx-gossip", "cx-node", "cx-health"][] as $program | range(20) | {time: (now | todate), level: "info", program: $program, event: "e\(.)"}' \
+        >"$BATS_TEST_TMPDIR/log/caxton.log"
+    echo "Segmentation fault" >>"$BATS_TEST_TMPDIR/log/caxton.log"
+    run --separate-stderr bash "$CX_ROOT/scripts/lib/host-look"
+    assert_success
+    assert_json '.logs | [.gossip, .node | map(select(type == "object" and .program != "cx-health")) | [.[0].program, .[0].event, length]]' \
+        '[["cx-gossip","e8",12],["cx-node","e8",12]]'
+    assert_json '.logs.node | last' "Segmentation fault"
+}
