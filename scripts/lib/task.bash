@@ -122,6 +122,15 @@ open_by() {
     find /proc/[0-9]*/fd -maxdepth 1 -lname "$text" 2>/dev/null | cut -d/ -f3 | sort -nu || true
 }
 
+# show_document DOCUMENT: what matters of it for people on a terminal, else all of it as JSON.
+show_document() {
+    if [[ -t 1 ]]; then
+        jq -r '.summary, (.findings[] | "\(.severity)  \(.subject): \(.message)")' <<<"$1"
+    else
+        printf '%s\n' "$1"
+    fi
+}
+
 # task_main FUNCTION WORD…: the whole task.
 task_main() {
     local run=$1 summary="" document
@@ -146,7 +155,7 @@ task_main() {
            facts: ([$facts | fields | {key: .[0], value: (.[1] | fromjson)}] | from_entries)}
           + if $dry > 0 then {dry_run: true} else {} end')
     rm -rf "$scratch"
-    printf '%s\n' "$document"
+    show_document "$document"
     [[ $document == '{"ok":true'* ]] || exit 1
 }
 

@@ -75,6 +75,13 @@ END
     assert_error usage
 }
 
+@test "on a terminal: lines for people" {
+    run script -qec "schedule --cron --output '$units' --dry-run" /dev/null
+    assert_success
+    assert_line --regexp '^cx-maintenance-daily +\*-\*-\* 04:00 +/'
+    refute_output --partial '{'
+}
+
 @test "what can't be written into a unit is refused, and nothing is written" {
     rm "$BATS_TEST_TMPDIR/etc/certs/ca/ca.key" # the CA is elsewhere
     run --separate-stderr schedule --systemd --output "$units" --ca-url 'https://ca:8443/a b'
