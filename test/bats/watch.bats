@@ -121,6 +121,22 @@ setup() {
     assert_json .outbox '{}'
 }
 
+@test "what waited for over a day is given up, and nothing else of its group" {
+    local db=$BATS_TEST_TMPDIR/data/health.db fresh
+    write_policies '  critical: [{name: disk, condition: disk_usage > 80%, action: page}, {name: cpu, condition: cpu_usage > 70%, action: page}]'
+    start_fake "$(all_say '.system |= (.disk_percent = 95 | .cpu_percent = 75)')"
+    start_watch
+    waits() { [[ $(cx-health alerts | jq .outbox.page) == 2 ]]; }
+    wait_until 10 waits
+    fresh=$(sqlite3 "$db" "SELECT json_extract(document, '$.name') FROM outbox ORDER BY id DESC LIMIT 1")
+    sqlite3 "$db" "UPDATE outbox SET document = json_set(document, '$.at', '2020-01-01T00:00:00Z') WHERE id = (SELECT min(id) FROM outbox)"
+    wait_until 20 grep -q '"event":"gave_up"' "$BATS_TEST_TMPDIR/watch.log"
+    assert_equal "$(jq -c 'select(.event == "gave_up") | .notices | length' "$BATS_TEST_TMPDIR/watch.log")" 1
+
+    start_receiver
+    wait_until 30 paged "firing $fresh node-1"
+}
+
 @test "a receiver that refuses is given up after its retries, and the log has the notice" {
     write_policies
     sed -i 's/type: webhook,/type: webhook, retries: 1,/' "$ALERTS"

@@ -27,14 +27,29 @@ struct courier_job {
     cx_err trouble; /* with the outbox */
 };
 
-static bool is_expired(const json_t *notices, int64_t wall_ms)
+static bool is_expired(const json_t *notice, int64_t wall_ms)
 {
     int64_t at_ms = 0;
     cx_err ignored;
 
-    return cx_time_parse(cx_json_text_or_empty(json_array_get(notices, 0), "at"), &at_ms,
-                         &ignored) &&
+    return cx_time_parse(cx_json_text_or_empty(notice, "at"), &at_ms, &ignored) &&
            wall_ms - at_ms > cx_health_outbox_keep_ms;
+}
+
+/* What is too old is given up, and it alone: the rest of the group has its time yet. False: none is. */
+static bool keep_expired(cx_health_parcel *parcel, int64_t wall_ms)
+{
+    size_t count = 0;
+
+    while (is_expired(json_array_get(parcel->notices, count), wall_ms))
+        count++;
+    if (count == 0)
+        return false;
+    while (json_array_size(parcel->notices) > count)
+        json_array_remove(parcel->notices, json_array_size(parcel->notices) - 1);
+    if (parcel->count > count)
+        parcel->count = count;
+    return true;
 }
 
 /* It was sent, or given up. What can't be taken out of the outbox is remembered, not sent again. */
@@ -54,8 +69,7 @@ static void settle_failure(struct courier_job *job, cx_health_store *store,
 
     if (job->parcel.failures >= failures)
         failures = job->parcel.failures + 1;
-    job->gave_up =
-        (!outcome->passing && failures > retries) || is_expired(job->parcel.notices, wall_ms);
+    job->gave_up = (!outcome->passing && failures > retries) || keep_expired(&job->parcel, wall_ms);
     if (job->gave_up) {
         settle(job, store);
         return;
