@@ -229,6 +229,27 @@ restart_agent() {
     grep -q nobody_else_tells "$BATS_TEST_TMPDIR/watch-1.log"
 }
 
+@test "what another watcher told meanwhile is not sent any more" {
+    local key notice
+    new_receiver
+    write_policies
+    member 1 95
+    watcher 1
+    wait_until 15 watching 1 1
+    wait_until 15 grep -q '"event":"not_sent"' "$BATS_TEST_TMPDIR/watch-1.log"
+    key=$(sqlite3 "$BATS_TEST_TMPDIR/node-1/data/health.db" "SELECT key FROM outbox")
+    notice=$(jq -nc --arg key "$key" '{key: $key, by: "node-3", firing: false, delivered: true, at_ms: (now * 1000 | floor)}')
+    # As the watcher of a host that this one does not see: it told the beginning, and now the end.
+    run curl -sk --cert "$CERTS/3/node.crt" --key "$CERTS/3/node.key" --json "{\"notices\": [$notice]}" \
+        --connect-to "node-1::$(ask node-1 members | jq -r '.members[0].tags.watch')" https://node-1/api/v1/watch/notices
+    assert_json .ok true
+    nothing_waits() { [[ $(CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml cx-health alerts | jq -c .outbox) == '{}' ]]; }
+    wait_until 10 nothing_waits
+    start_receiver
+    wait_until 15 saved_later 1 "$(($(saved_at 1) + 2500))"
+    assert_equal "$(received length)" 0
+}
+
 @test "a silence made on one host is heeded by all watchers" {
     three
     CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml cx-health silence disk --for 1h --reason test >/dev/null

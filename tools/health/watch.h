@@ -156,8 +156,10 @@ void watch_folder_look(watch_self *watch);
 /* ---- watch_silence.c */
 
 void watch_silences_open(watch_self *watch);
-/* All others were asked what they have told. */
+/* All others were asked what they have told: what waits is sent, but for what they told in our place. */
 void watch_peers_are_known(watch_self *watch);
+/* The same for what others have told since. */
+void watch_drop_superseded(watch_self *watch);
 /* Silences of others are kept, as far as they are news. */
 void watch_keep_silences(watch_self *watch, const json_t *silences);
 /* They are read again. */

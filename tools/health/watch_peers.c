@@ -77,8 +77,11 @@ void watch_peers_hear(watch_self *watch, const json_t *document)
     if (json_is_array(silences) && json_array_size(silences) > 0 &&
         json_array_size(silences) <= CX_HEALTH_SILENCES_MAX)
         watch_keep_silences(watch, silences);
-    if (news)
-        watch_turn(watch);
+    if (!news)
+        return;
+    if (watch->peers_known)
+        watch_drop_superseded(watch);
+    watch_turn(watch);
 }
 
 /* ---- the server */

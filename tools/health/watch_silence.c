@@ -151,11 +151,22 @@ void watch_keep_silences(watch_self *watch, const json_t *silences)
 }
 
 /* What others have told in our place is not sent any more. */
-void watch_peers_are_known(watch_self *watch)
+static void drop_superseded(watch_self *watch)
 {
     keep(watch, json_array(), CX_TAKE(watch->superseded));
     watch->superseded = json_array();
+}
+
+void watch_peers_are_known(watch_self *watch)
+{
+    drop_superseded(watch);
     watch_peers_tell_silences(watch);
+}
+
+void watch_drop_superseded(watch_self *watch)
+{
+    if (json_array_size(watch->superseded) > 0)
+        drop_superseded(watch);
 }
 
 void watch_silences_open(watch_self *watch)
