@@ -325,12 +325,15 @@ static void open_lane(watch_self *watch, const char *name, json_t *definition)
 /* What waits for an action that the policy has no more is not lost: it goes to the log. */
 static void open_orphans(watch_self *watch, const json_t *actions)
 {
+    CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
     CX_AUTO(cx_json_free) json_t *waiting = NULL;
     const char *name;
     json_t *count;
     cx_err err = {0};
 
-    if (!cx_health_store_waiting(watch->store, &waiting, NULL, &err))
+    /* At a reload the storage thread may be at work with its connection. */
+    if (!cx_health_store_open(watch->config->data_dir, true, &store, &err) ||
+        !cx_health_store_waiting(store, &waiting, NULL, &err))
         cx_log_error(&watch->log, CX_ERROR, "outbox_failed", &err);
     json_object_foreach (waiting, name, count)
         if (json_object_get(actions, name) == NULL && watch->lane_count < 100)
