@@ -201,10 +201,12 @@ plant() {
     echo of-another-folder >"$BATS_TEST_TMPDIR/foreign"
     ln -s "$BATS_TEST_TMPDIR/foreign" "$LOGS/link.log"
     ln -s "$BATS_TEST_TMPDIR" "$LOGS/linked-folder"
-    run --separate-stderr cx-bundle collect --include-logs --duration 1h --output "$BUNDLE"
+    mkdir "$(dirname "$CX_CONFIG")/policies"
+    ln -s "$BATS_TEST_TMPDIR/foreign" "$(dirname "$CX_CONFIG")/policies/alerts.yaml"
+    run --separate-stderr cx-bundle collect --include-logs --include-config --duration 1h --output "$BUNDLE"
     assert_success
     assert_json '[.skipped[].path]' \
-        '["host/logs/ancient.log","host/logs/link.log","host/logs/linked-folder"]'
+        '["host/logs/ancient.log","host/logs/link.log","host/logs/linked-folder","host/config/policies/alerts.yaml"]'
     unpack "$BUNDLE"
     grep -q boot "$UNPACKED/host/logs/node.log"
     grep -q fresh "$UNPACKED/host/logs/node.log"
@@ -212,6 +214,29 @@ plant() {
     ! grep -rq of-another-folder "$UNPACKED" || fail "a link was followed"
     assert_equal "$(jq '.files[] | select(.path == "host/logs/node.log") | .cut_bytes > 80000' \
         "$UNPACKED/manifest.json")" true
+}
+
+@test "logs: of a folder with thousands of old ones the young ones are there, whatever they are called" {
+    start_nodes 1
+    local plain
+    plain=AKIA$(random 16 A-Z0-9)
+    touch -d '2 days ago' "$LOGS"/old-{1..1500}.log
+    for name in {a..z} "$plain"; do
+        echo young >"$LOGS/$name.log"
+    done
+    run --separate-stderr cx-bundle collect --include-logs --duration 1h --output "$BUNDLE"
+    assert_success
+    assert_json '[.skipped[] | select(.reason == "older than --duration")] | length' 1500
+    unpack "$BUNDLE"
+    assert_equal "$(grep -l young "$UNPACKED"/host/logs/*.log | wc -l)" 27
+    ! grep -rq "$plain" "$UNPACKED" <(tar -tf "$BUNDLE") || fail "a file's name holds a secret"
+    run --separate-stderr cx-bundle inspect "$BUNDLE"
+    assert_success
+    # Somebody else's bundle may have such a name.
+    mv "$UNPACKED/host/logs/a.log" "$UNPACKED/host/logs/$plain.log"
+    tar -czf "$BATS_TEST_TMPDIR/named.tar.gz" -C "$BATS_TEST_TMPDIR" unpacked
+    run --separate-stderr cx-bundle inspect "$BATS_TEST_TMPDIR/named.tar.gz"
+    assert_json .secret_kinds '{"aws_key":1}'
 }
 
 @test "collect: zstd, obfuscated, encrypted, bounded; a plan; errors leave no file" {

@@ -34,6 +34,7 @@ static bool take_entry(const char *path, cx_bytes content, void *arg, cx_err *er
     hex = cx_hex((cx_bytes){digest, sizeof digest});
     json_object_set_new(now->digests, within, json_string(hex));
     cx_redact(now->redactor, content, &out, &secrets);
+    cx_redact(now->redactor, cx_bytes_of(within), &out, &secrets);
     file = json_pack("{s:o, s:I, s:I}", "path", cx_json_text(within), "bytes",
                      (json_int_t)content.size, "secrets", (json_int_t)secrets.total);
     json_array_append_new(now->check->files, file);

@@ -21,6 +21,8 @@ enum {
     LOG_MAX = 16 * 1024 * 1024, /* bytes of the end of one log */
     HEAD_MAX = 16 * 1024,       /* and of its beginning */
     LOG_FILES_MAX = 1000,
+    NAMES_MAX = 10000, /* in one folder that are looked at */
+    JOURNAL_LINES_MAX = 50000,
     DEPTH_MAX = 3, /* log_dir/runs/RUN/report.md */
     SMALL_MAX = 1024 * 1024,
 };
@@ -154,7 +156,7 @@ static bool names_in(int fd, const char *path, cx_list *names, cx_err *err)
 
     if (folder == NULL)
         return cx_fail_errno(err, "%s", path);
-    while ((entry = readdir(folder)) != NULL && names->count < LOG_FILES_MAX)
+    while ((entry = readdir(folder)) != NULL && names->count < NAMES_MAX)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             cx_list_add(names, entry->d_name);
     return true;
@@ -175,6 +177,8 @@ static bool walk_logs(bundle_source *source, bundle_collector *collector, int fd
         bundle_failed(collector, path, &why);
         return true;
     }
+    if (names.count == NAMES_MAX)
+        bundle_skip(collector->sink, path, "more files than are looked at");
     if (names.count > 0)
         qsort(names.items, names.count, sizeof *names.items, by_name);
     for (size_t i = 0; i < names.count; i++) {
@@ -211,16 +215,20 @@ static bool add_journal(bundle_source *source, bundle_collector *collector, cx_e
     static const char path[] = "host/logs/journal.log";
     CX_AUTO(cx_free)
     char *since = cx_format("--since=@%lld", (long long)(source->since_wall_ms / 1000));
-    const char *const argv[] = {"journalctl",        "--no-pager", "--quiet", "--utc", "--output",
-                                "short-iso-precise", since,        "--unit",  "cx-*",  "--unit",
-                                "caxton*",           NULL};
+    /* The last ones: a bound on the bytes alone would leave them out. */
+    CX_AUTO(cx_free) char *lines = cx_format("--lines=%d", JOURNAL_LINES_MAX);
+    const char *const argv[] = {
+        "journalctl", "--no-pager", "--quiet", "--utc", "--output", "short-iso-precise",
+        since,        lines,        "--unit",  "cx-*",  "--unit",   "caxton*",
+        NULL};
+    int64_t left_ms = collector->deadline_ms - cx_now_ms();
     CX_AUTO(cx_proc_result_free) cx_proc_result result = {0};
     cx_err why = {0};
 
     if (!cx_exists("/run/systemd/journal"))
         return true;
     if (!cx_proc_run(&(cx_proc_spec){.argv = argv,
-                                     .timeout_ms = collector->deadline_ms - cx_now_ms(),
+                                     .timeout_ms = left_ms > 1 ? left_ms : 1, /* 0 would be none */
                                      .output_max = LOG_MAX},
                      &result, &why)) {
         if (why.code == CX_INTERRUPTED)
@@ -255,6 +263,32 @@ bool bundle_collect_logs(bundle_source *source, bundle_collector *collector, cx_
 
 /* ---- configuration */
 
+/* A small file of ours, which may belong to less than who collects: a link is not followed. */
+static bool add_own(bundle_collector *collector, const char *from, const char *path, cx_err *err)
+{
+    CX_AUTO(cx_fd_close) int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    CX_AUTO(cx_buffer_free) cx_buffer content = {0};
+    struct stat status;
+    cx_err why = {0};
+    bool good = true;
+
+    if (fd < 0 && errno == ENOENT)
+        return true;
+    if (fd < 0 && errno == ELOOP) {
+        bundle_skip(collector->sink, path, "a link");
+        return true;
+    }
+    if (fd < 0 || fstat(fd, &status) < 0)
+        good = cx_fail_errno(&why, "%s", from);
+    else if (!S_ISREG(status.st_mode) || status.st_size > SMALL_MAX)
+        good = cx_fail(&why, CX_TOO_LARGE, "%s: no file of up to %d bytes", from, SMALL_MAX);
+    if (!good || !read_at(fd, 0, (size_t)status.st_size, from, &content, &why)) {
+        bundle_failed(collector, from, &why);
+        return true;
+    }
+    return bundle_add(collector, path, cx_buffer_bytes(&content), 0, err);
+}
+
 /* A small file as it stands; one that is missing is none. */
 static bool add_small(bundle_collector *collector, const char *from, const char *path, cx_err *err)
 {
@@ -279,7 +313,7 @@ static bool add_policies(const bundle_source *source, bundle_collector *collecto
         CX_AUTO(cx_free) char *from = cx_path_join(source->config->policy_dir, names[i]);
         CX_AUTO(cx_free) char *path = cx_format("host/config/policies/%s", names[i]);
 
-        if (!add_small(collector, from, path, err))
+        if (!add_own(collector, from, path, err))
             return false;
     }
     return true;
@@ -311,7 +345,7 @@ bool bundle_collect_config(bundle_source *source, bundle_collector *collector, c
     if (source->config_error.code != CX_OK)
         bundle_failed(collector, source->config_path, &source->config_error);
     return bundle_add_json(collector, "host/config/effective.json", effective, err) &&
-           add_small(collector, source->config_path, "host/config/config.yaml", err) &&
+           add_own(collector, source->config_path, "host/config/config.yaml", err) &&
            add_policies(source, collector, err) && add_certificates(source, collector, err);
 }
 

@@ -45,19 +45,6 @@ void bundle_clean(bundle_sink *sink, cx_bytes content, cx_buffer *out)
         cx_buffer_add(out, redacted.data, redacted.size);
 }
 
-/* A node's or a host's name can stand in a path. */
-static char *place_of(bundle_sink *sink, const char *path)
-{
-    CX_AUTO(cx_buffer_free) cx_buffer clean = {0};
-
-    cx_buffer_addf(&clean, "%s/", sink->folder);
-    if (sink->obfuscator != NULL)
-        bundle_obfuscate(sink->obfuscator, cx_bytes_of(path), &clean);
-    else
-        cx_buffer_add_text(&clean, path);
-    return cx_buffer_take_text(&clean);
-}
-
 void bundle_skip(bundle_sink *sink, const char *path, const char *reason)
 {
     json_array_append_new(sink->skipped, json_pack("{s:o, s:o}", "path", cx_json_text(path),
@@ -69,12 +56,16 @@ bool bundle_add(bundle_collector *collector, const char *path, cx_bytes content,
 {
     bundle_sink *sink = collector->sink;
     CX_AUTO(cx_buffer_free) cx_buffer clean = {0};
-    CX_AUTO(cx_free) char *place = place_of(sink, path);
+    CX_AUTO(cx_buffer_free) cx_buffer within = {0};
+    CX_AUTO(cx_free) char *place = NULL;
     size_t before = sink->redactions.total;
 
     if (cx_interrupted())
         return cx_fail(err, CX_INTERRUPTED, "interrupted");
     bundle_clean(sink, content, &clean);
+    /* A host's name can stand in a file's name, and what somebody calls a log anything. */
+    bundle_clean(sink, cx_bytes_of(path), &within);
+    place = cx_format("%s/%s", sink->folder, (const char *)within.data);
     if (clean.size > BUNDLE_ENTRY_MAX || (int64_t)clean.size > sink->bytes_max - sink->bytes) {
         bundle_skip(sink, path, "the bundle would be larger than --max-size");
         sink->full = true;
@@ -83,7 +74,8 @@ bool bundle_add(bundle_collector *collector, const char *path, cx_bytes content,
     if (!bundle_writer_add(sink->writer, place, cx_buffer_bytes(&clean), sink->started_wall_ms,
                            err))
         return false;
-    note_file(collector, path, cx_buffer_bytes(&clean), cut_bytes, sink->redactions.total - before);
+    note_file(collector, (const char *)within.data, cx_buffer_bytes(&clean), cut_bytes,
+              sink->redactions.total - before);
     sink->bytes += (int64_t)clean.size;
     collector->bytes += (int64_t)clean.size;
     collector->files++;
