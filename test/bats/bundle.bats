@@ -310,3 +310,19 @@ plant() {
     assert_json '.redacted' false
     tar -tzf "$BUNDLE" | grep -q UNREDACTED/
 }
+
+@test "inspect: a stop ends it, also in an archive of little size that unpacks to very much" {
+    cd "$BATS_TEST_TMPDIR"
+    truncate -s 60M zeros
+    tar --hard-dereference --zstd -cf bomb.tar.zst zeros zeros zeros zeros zeros zeros zeros zeros
+    (
+        # shellcheck disable=SC2016 # of the inner shell
+        sh -c 'echo $$ >pid; exec cx-bundle inspect bomb.tar.zst' >out 2>&1 || echo $? >ended
+    ) 3>&- &
+    reads() { [[ -s pid ]] && grep -q bomb.tar.zst "/proc/$(<pid)/maps"; }
+    wait_until 10 reads
+    kill -TERM "$(<pid)"
+    wait_until 5 test -s ended
+    assert_equal "$(<ended)" 143
+    assert_equal "$(jq -r .error.code out)" interrupted
+}

@@ -7,6 +7,8 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include "base/cli.h"
+
 struct bundle_writer {
     struct archive *archive;
 };
@@ -145,6 +147,8 @@ bool bundle_read(cx_bytes bytes, const char *name, bundle_entry *entry, void *ar
          count++) {
         if (count == BUNDLE_ENTRIES_MAX)
             return cx_fail(err, CX_TOO_LARGE, "%s: more than %d files", name, BUNDLE_ENTRIES_MAX);
+        if (cx_interrupted())
+            return cx_fail(err, CX_INTERRUPTED, "interrupted");
         if (!read_entry(archive, header, entry, arg, err))
             return cx_wrap(err, "%s", name);
     }
