@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ enum {
     PERF_GRACE_MS = 10000, /* to start and to write its file */
     PERF_SCRIPT_MS = 120000,
     PERF_OUTPUT_MAX = 64 * 1024 * 1024,
+    PERF_DATA_MAX_MIB = 512, /* of its file: each sample of a busy CPU has 16 KiB of stack */
     SMAPS_MAX = 16 * 1024 * 1024,
     STACKS_SHOWN = 100,
     MAPPINGS_SHOWN = 15,
@@ -178,10 +180,11 @@ static bool run_perf(const struct profile_options *option, pid_t pid, const char
     CX_AUTO(cx_free) char *pids = process_list(pid);
     CX_AUTO(cx_free) char *rate = cx_format("%lld", (long long)option->rate_hz);
     CX_AUTO(cx_free) char *seconds = cx_format("%.3f", (double)option->duration_ms / 1000);
+    CX_AUTO(cx_free) char *size = cx_format("--max-size=%dM", PERF_DATA_MAX_MIB);
     /* Debian's programs keep no frame pointers: the stacks are taken and unwound afterwards. */
-    const char *const record[] = {"perf",         "record",      "-q",    "-F",    rate,
-                                  "--call-graph", "dwarf,16384", "-p",    pids,    "-o",
-                                  file,           "--",          "sleep", seconds, NULL};
+    const char *const record[] = {"perf",         "record",      "-q",    "-F", rate, size,
+                                  "--call-graph", "dwarf,16384", "-p",    pids, "-o", file,
+                                  "--",           "sleep",       seconds, NULL};
     const char *const script[] = {"perf", "script", "-i", file, "-F", "comm,pid,tid,ip,sym", NULL};
     CX_AUTO(cx_proc_result_free) cx_proc_result recorded = {0};
     CX_AUTO(cx_proc_result_free) cx_proc_result told = {0};
@@ -191,7 +194,12 @@ static bool run_perf(const struct profile_options *option, pid_t pid, const char
                                      .output_max = 64 * 1024},
                      &recorded, err))
         return false;
-    if (recorded.status != 0) {
+    /* It ends its `sleep`, and then itself by the same signal, when its file is full. */
+    if (recorded.status == 128 + SIGTERM && !recorded.timed_out) {
+        snprintf(stacks->reason, sizeof stacks->reason,
+                 "perf stopped after %d MiB: the stacks are of the first part of the time",
+                 PERF_DATA_MAX_MIB);
+    } else if (recorded.status != 0) {
         keep_reason(stacks, "perf record", &recorded);
         return true;
     }
