@@ -277,7 +277,7 @@ teardown() {
     ! mountpoint -q "$BATS_TEST_TMPDIR/data" || umount "$BATS_TEST_TMPDIR/data"
 }
 
-@test "a full disk: pages still go out, each once, the trouble is seen, and nothing is repeated when there is room again" {
+@test "a full disk: pages still go out, each once, the trouble is seen, and nothing is repeated by a reload, or when there is room again" {
     small_disk
     write_policies
     listen=$(free_loopback):$(free_port)
@@ -291,6 +291,9 @@ teardown() {
     curl -s "http://$listen/api/v1/state" | jq -e '.errors[] | select(contains("health.db"))'
     start_receiver
     wait_until 40 paged 'firing disk node-1'
+    # It stands in the outbox still, and the couriers of the new policies find it there.
+    kill -HUP "$(pid_of watch)"
+    wait_until 10 grep -q '"reloaded"' "$BATS_TEST_TMPDIR/watch.log"
     # These never were on a disk.
     answers "$(all_say)"
     wait_until 20 paged $'firing disk node-1\nresolved disk node-1'

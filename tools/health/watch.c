@@ -239,6 +239,7 @@ static bool watch_open(cx_run *run, const struct watch_options *option, watch_se
         .silence_documents = json_array(),
         .quiet = json_array(),
         .superseded = json_array(),
+        .sent = json_object(),
     };
     watch->log_place = cx_log_place(&watch->log);
     if (run->quiet)
@@ -292,6 +293,7 @@ static void watch_close(watch_self *watch)
     cx_json_free(&watch->unsaved_changes);
     cx_json_free(&watch->unsaved_notices);
     cx_json_free(&watch->superseded);
+    cx_json_free(&watch->sent);
     cx_api_nodes_free(&watch->members);
     cx_api_nodes_free(&watch->watcher_nodes);
     cx_list_free(&watch->subjects);

@@ -92,6 +92,7 @@ struct watch_self {
     size_t round_count;
     watch_lane *lanes;
     size_t lane_count;
+    json_t *sent;   /* {"ACTION":[ids]}: as of lanes, while the policies change */
     size_t working; /* jobs of rounds and couriers */
 
     cx_alerts *alerts;

@@ -105,6 +105,7 @@ static void take_parcels(watch_self *watch, json_t *parcels)
             json_array_append(parcels, later);
     json_decref(watch->unsaved_notices);
     watch->unsaved_notices = parcels;
+    json_object_clear(watch->sent);
     for (size_t i = 0; i < watch->lane_count; i++)
         json_array_clear(watch->lanes[i].sent);
     watch->folder_state = WATCH_FOLDER_LEFT;
@@ -159,7 +160,7 @@ void watch_folder_look(watch_self *watch)
                                .folder = watch->folder,
                                .state = watch->folder_state,
                                .is_idle = true,
-                               .sent = json_object(),
+                               .sent = json_deep_copy(watch->sent),
                                .lock_fd = -1};
     for (size_t i = 0; i < watch->lane_count; i++) {
         job->is_idle &= !watch->lanes[i].busy;

@@ -314,11 +314,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 static void open_lane(watch_self *watch, const char *name, json_t *definition)
 {
     watch_lane *lane = &watch->lanes[watch->lane_count++];
+    json_t *sent = json_incref(json_object_get(watch->sent, name));
 
+    json_object_del(watch->sent, name);
     *lane = (watch_lane){.watch = watch,
                          .name = cx_strdup(name),
                          .definition = definition,
-                         .sent = json_array(),
+                         .sent = sent != NULL ? sent : json_array(),
                          .timer = evtimer_new(watch->loop, on_timer, lane)};
 }
 
@@ -358,6 +360,9 @@ void watch_lanes_close(watch_self *watch)
 {
     for (size_t i = 0; i < watch->lane_count; i++) {
         event_free(watch->lanes[i].timer);
+        /* What stands in the outbox only because it can't be deleted is not sent by the next one. */
+        if (json_array_size(watch->lanes[i].sent) > 0)
+            json_object_set(watch->sent, watch->lanes[i].name, watch->lanes[i].sent);
         cx_free(&watch->lanes[i].name);
         cx_json_free(&watch->lanes[i].definition);
         cx_json_free(&watch->lanes[i].sent);
