@@ -449,9 +449,8 @@ open(sys.argv[1], "wb").write(data)' "$file"
     # The last good full one is kept, however old: the newer one is damaged.
     find "$repo" -name '*.minisig' -exec touch -d '-100 days' {} +
     echo more >>"$node/data/agents/echo/large"
-    create --type full >/dev/null
-    local newest
-    newest=$(backup_ids "$repo" | tail -n 1)
+    local newest # by name it may be before one of the same second
+    newest=$(create --type full | jq -r .id)
     touch -d '-90 days' "$(here "$repo")/backups/$newest/"*
     jq -r '.components[].segments[].id' "$(here "$repo")/backups/$newest/manifest.json" | sort >"$BATS_TEST_TMPDIR/new"
     jq -r '.components[].segments[].id' "$(here "$repo")"/backups/*/manifest.json | sort | uniq -u |
