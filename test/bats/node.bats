@@ -379,6 +379,71 @@ for line in lines:
         assert json.loads(line)["prev"] == before, line
     before = hashlib.sha256(line).hexdigest()
 END
+    # What the crash cut off is no fault, while the node runs, and where it is the end.
+    verify_audit
+    assert_json '[.ok, .entries, .cut_off, .broken_at, .problem]' '[true,4,1,null,null]'
+    stop_daemon node-1 KILL
+    printf '{"torn' >>"$BATS_TEST_TMPDIR/node-1/data/audit.log"
+    verify_audit
+    assert_json '[.ok, .entries, .cut_off]' '[true,4,2]'
+}
+
+# verify_audit [OPTION…]: `run` of cx-node audit verify of node-1.
+verify_audit() {
+    run --separate-stderr cx-node audit verify --config "$BATS_TEST_TMPDIR/node-1/config.yaml" "$@"
+    [[ $status -gt 1 ]] || validate_schema cx-node-audit-verify
+}
+
+# write_audit NUMBER: an audit log of node-1 with so many lines, as a node writes it.
+write_audit() {
+    mkdir -p "$BATS_TEST_TMPDIR/node-1/data"
+    /usr/bin/python3 - "$1" >"$BATS_TEST_TMPDIR/node-1/data/audit.log" <<'END'
+import hashlib, json, sys
+before = "0" * 64
+for number in range(int(sys.argv[1])):
+    line = json.dumps({"time": "2026-01-01T00:00:00.000Z", "who": "operator/adam", "action": "deploy", "target": f"a{number}", "prev": before})
+    before = hashlib.sha256(line.encode()).hexdigest()
+    print(line)
+END
+}
+
+@test "audit verify: a line that was changed, taken out, added or exchanged is found; a lost end by the head that was kept" {
+    local log=$BATS_TEST_TMPDIR/node-1/data/audit.log head
+    verify_audit
+    assert_error not_found
+    write_audit 1000 # more than one read
+    cp "$log" "$log.good"
+    verify_audit
+    assert_success
+    assert_json '[.ok, .entries, .cut_off]' '[true,1000,0]'
+    assert_json .head "$(tail -n 1 "$log" | tr -d '\n' | sha256sum | cut -d' ' -f1)"
+    head=$(jq -r .head <<<"$output")
+    verify_audit --head "${head^^}"
+    assert_success
+
+    local change line
+    for change in '700s/adam/eve./:701' '700d:700' '1d:1' '700{p;}:701' '700{h;d};701{G}:700' '700s/}$//:701' '700i {}:701' '999s/^.*$/x/;1000s/^.*$/y/:999'; do
+        line=${change##*:}
+        sed "${change%:*}" "$log.good" >"$log"
+        verify_audit
+        assert_failure 1
+        assert_json '[.ok, .broken_at]' "[false,$line]"
+    done
+
+    # The chain up to there is whole: only who knows what was there can tell.
+    head -n 990 "$log.good" >"$log"
+    verify_audit
+    assert_success
+    verify_audit --head "$head"
+    assert_failure 1
+    assert_json '[.entries, .broken_at]' '[990,991]'
+    verify_audit --head "$(head -n 990 "$log" | tail -n 1 | tr -d '\n' | sha256sum | cut -d' ' -f1)"
+    assert_success
+    verify_audit --head abc
+    assert_error usage
+    : >"$log"
+    verify_audit --head "$(printf '%064d' 0)"
+    assert_success
 }
 
 # ---- strangers

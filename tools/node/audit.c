@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "base/time.h"
 
-enum { LINE_MAX_BYTES = 64 * 1024, HEX_SIZE = 2 * CX_SHA256_SIZE + 1 };
+enum { HEX_SIZE = 2 * CX_SHA256_SIZE + 1 };
 
 struct node_audit {
     node_storage *storage;
@@ -94,15 +94,15 @@ static void add(node_audit *audit, json_t *entry, void (*done)(void *), void *ar
 static bool read_end(node_audit *audit, cx_err *err)
 {
     struct stat about;
-    CX_AUTO(cx_free) uint8_t *data = cx_alloc(LINE_MAX_BYTES, 1);
+    CX_AUTO(cx_free) uint8_t *data = cx_alloc(NODE_AUDIT_LINE_MAX, 1);
     off_t start;
     ssize_t size;
     size_t first = 0, last;
 
     if (fstat(audit->fd, &about) < 0)
         return cx_fail_errno(err, "stat %s", audit->path);
-    start = about.st_size > LINE_MAX_BYTES ? about.st_size - LINE_MAX_BYTES : 0;
-    size = pread(audit->fd, data, LINE_MAX_BYTES, start);
+    start = about.st_size > NODE_AUDIT_LINE_MAX ? about.st_size - LINE_MAX_BYTES : 0;
+    size = pread(audit->fd, data, NODE_AUDIT_LINE_MAX, start);
     if (size < 0)
         return cx_fail_errno(err, "read %s", audit->path);
     if (size == 0)

@@ -17,6 +17,8 @@ typedef struct node_audit_entry {
     const char *detail; /* or "" */
 } node_audit_entry;
 
+enum { NODE_AUDIT_LINE_MAX = 64 * 1024 };
+
 /* Reads the end of the log that is there; a torn last line is ended and stays. */
 CX_MUST_CHECK bool node_audit_open(node_storage *storage, const char *path, const cx_log *log,
                                    node_audit **audit, cx_err *err);

@@ -9,3 +9,4 @@ extern const cx_command node_checkpoint;
 extern const cx_command node_compact;
 extern const cx_command node_schema;
 extern const cx_command node_check;
+extern const cx_command node_audit_verify;

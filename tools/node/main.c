@@ -2,7 +2,8 @@
 #include "commands.h"
 
 static const cx_command *const commands[] = {
-    &node_run, &node_status, &node_checkpoint, &node_compact, &node_schema, &node_check, NULL,
+    &node_run,    &node_status, &node_checkpoint,   &node_compact,
+    &node_schema, &node_check,  &node_audit_verify, NULL,
 };
 
 int main(int argc, char **argv)
