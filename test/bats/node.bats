@@ -13,6 +13,11 @@ setup() {
     write_node 1
 }
 
+teardown() {
+    end_daemons
+    ! mountpoint -q "$BATS_TEST_TMPDIR/node-1/data" || umount "$BATS_TEST_TMPDIR/node-1/data"
+}
+
 # ---- messages
 
 @test "a message is answered, kept, and the same id is not worked on twice" {
@@ -444,6 +449,24 @@ END
     : >"$log"
     verify_audit --head "$(printf '%064d' 0)"
     assert_success
+}
+
+@test "the audit log on a full disk: what can't be written whole is not written, and the chain holds" {
+    ((EUID == 0)) || skip "only root may mount"
+    mkdir -p "$BATS_TEST_TMPDIR/node-1/data"
+    mount -t tmpfs -o size=4m none "$BATS_TEST_TMPDIR/node-1/data"
+    start_node 1
+    dd if=/dev/zero of="$BATS_TEST_TMPDIR/node-1/data/full" bs=4k 2>/dev/null || true
+    local try
+    for try in {1..25}; do # more than a page
+        api vic DELETE /api/v1/agents/echo >/dev/null
+    done
+    wait_until 10 grep -q audit_lost "$BATS_TEST_TMPDIR/node-1.log"
+    rm "$BATS_TEST_TMPDIR/node-1/data/full"
+    api vic DELETE "/api/v1/agents/after" >/dev/null
+    wait_until 5 audited '.target == "after"'
+    verify_audit
+    assert_json '[.ok, .cut_off]' '[true,0]'
 }
 
 # ---- strangers

@@ -17,6 +17,7 @@ struct node_audit {
     char *path;
     int fd;
     char previous[HEX_SIZE]; /* storage thread */
+    bool is_torn;            /* storage thread: the last line has no end */
     int64_t second, refusals, suppressed;
 };
 
@@ -38,6 +39,50 @@ static void remember(node_audit *audit, cx_bytes line)
     memcpy(audit->previous, hex, HEX_SIZE);
 }
 
+/* Finds where the chain stands: the hash of the last line. */
+static bool read_end(node_audit *audit, cx_err *err)
+{
+    struct stat about;
+    CX_AUTO(cx_free) uint8_t *data = cx_alloc(NODE_AUDIT_LINE_MAX, 1);
+    off_t start;
+    ssize_t size;
+    size_t first = 0, last;
+
+    if (fstat(audit->fd, &about) < 0)
+        return cx_fail_errno(err, "stat %s", audit->path);
+    start = about.st_size > NODE_AUDIT_LINE_MAX ? about.st_size - NODE_AUDIT_LINE_MAX : 0;
+    size = pread(audit->fd, data, NODE_AUDIT_LINE_MAX, start);
+    if (size < 0)
+        return cx_fail_errno(err, "read %s", audit->path);
+    if (size == 0)
+        return true;
+    last = (size_t)size;
+    if (data[last - 1] != '\n') { /* a crash tore it: end it, so that the next line is one */
+        if (!cx_write_all(audit->fd, cx_bytes_of("\n"), audit->path, err))
+            return false;
+    } else {
+        last--;
+    }
+    for (size_t i = 0; i < last; i++)
+        if (data[i] == '\n')
+            first = i + 1;
+    remember(audit, (cx_bytes){data + first, last - first});
+    return true;
+}
+
+/* What was written of it goes again, as on a full disk: else the next line would be a part of it. */
+static bool append(node_audit *audit, cx_bytes line, cx_err *err)
+{
+    struct stat before;
+
+    if (fstat(audit->fd, &before) < 0)
+        return cx_fail_errno(err, "stat %s", audit->path);
+    if (cx_write_all(audit->fd, line, audit->path, err))
+        return true;
+    audit->is_torn = ftruncate(audit->fd, before.st_size) < 0;
+    return false;
+}
+
 static bool write_work(node_storage *storage, node_job *base, cx_err *err)
 {
     audit_job *job = (audit_job *)base;
@@ -46,10 +91,13 @@ static bool write_work(node_storage *storage, node_job *base, cx_err *err)
     CX_AUTO(cx_free) char *ended = NULL;
 
     (void)storage;
+    if (audit->is_torn && !read_end(audit, err))
+        return false;
+    audit->is_torn = false;
     json_object_set_new(job->entry, "prev", json_string(audit->previous));
     line = cx_json_line(job->entry);
     ended = cx_format("%s\n", line);
-    if (!cx_write_all(audit->fd, cx_bytes_of(ended), audit->path, err))
+    if (!append(audit, cx_bytes_of(ended), err))
         return false;
     remember(audit, cx_bytes_of(line));
     return fsync(audit->fd) == 0 || cx_fail_errno(err, "fsync %s", audit->path);
@@ -88,37 +136,6 @@ static void add(node_audit *audit, json_t *entry, void (*done)(void *), void *ar
     job->done = done;
     job->arg = arg;
     node_storage_add(audit->storage, &job->job);
-}
-
-/* Finds where the chain stands: the hash of the last line. */
-static bool read_end(node_audit *audit, cx_err *err)
-{
-    struct stat about;
-    CX_AUTO(cx_free) uint8_t *data = cx_alloc(NODE_AUDIT_LINE_MAX, 1);
-    off_t start;
-    ssize_t size;
-    size_t first = 0, last;
-
-    if (fstat(audit->fd, &about) < 0)
-        return cx_fail_errno(err, "stat %s", audit->path);
-    start = about.st_size > NODE_AUDIT_LINE_MAX ? about.st_size - LINE_MAX_BYTES : 0;
-    size = pread(audit->fd, data, NODE_AUDIT_LINE_MAX, start);
-    if (size < 0)
-        return cx_fail_errno(err, "read %s", audit->path);
-    if (size == 0)
-        return true;
-    last = (size_t)size;
-    if (data[last - 1] != '\n') { /* a crash tore it: end it, so that the next line is one */
-        if (!cx_write_all(audit->fd, cx_bytes_of("\n"), audit->path, err))
-            return false;
-    } else {
-        last--;
-    }
-    for (size_t i = 0; i < last; i++)
-        if (data[i] == '\n')
-            first = i + 1;
-    remember(audit, (cx_bytes){data + first, last - first});
-    return true;
 }
 
 bool node_audit_open(node_storage *storage, const char *path, const cx_log *log,
