@@ -14,7 +14,7 @@ address_of() {
         return
     fi
     address=$(tool cx-gossip members | jq -r --arg node "$1" \
-        '.members[] | select(.node_id == $node) | .addr')
+        '.members[] | select(.node_id == $node) | .addr') || return
     [[ -n $address ]] || fail_step "no member has the name $1"
     address=${address%:*}
     address=${address#[}
@@ -22,7 +22,7 @@ address_of() {
 }
 
 # on_node NODE COMMAND…: runs it there, by ssh ($CX_SSH: with other options), or by what $CX_REMOTE says:
-# `$CX_REMOTE NODE -- COMMAND…`. Its stdout is passed on; it and stderr are kept in the run's folder.
+# `$CX_REMOTE NODE -- COMMAND…`; on this host itself also when its gossip agent can't tell addresses. Its stdout is passed on; it and stderr are kept in the run's folder.
 # It ends after $CX_REMOTE_TIMEOUT seconds (60) at the latest. Its stdin is the file $remote_stdin when that
 # is set, and empty otherwise. Exit status: the command's; 69 when the host can't be reached, 75 at the
 # deadline.
@@ -32,10 +32,13 @@ on_node() {
     if [[ -n ${CX_REMOTE-} ]]; then
         read -ra where <<<"$CX_REMOTE"
         where+=("$target" -- "$@")
-    else
-        address=$(address_of "$target")
+    elif address=$(address_of "$target"); then
         read -ra where <<<"${CX_SSH:-ssh -o BatchMode=yes -o ConnectTimeout=10}"
         where+=("$address" "$(printf '%q ' "$@")")
+    elif [[ $target == "$(local_node)" ]]; then
+        where=("$@") # its agent is silent, and nobody has to be asked the way to this host
+    else
+        return 69
     fi
     keep_output "$target" "${1##*/}"
     deadlined "${CX_REMOTE_TIMEOUT:-60}" "${where[@]}" <"${remote_stdin:-/dev/null}" >"$kept.out" 2>"$kept.err" ||

@@ -241,3 +241,23 @@ a_service() {
         '[["cx-gossip","e8",12],["cx-node","e8",12]]'
     assert_json '.logs.node | last' "Segmentation fault"
 }
+
+# concludes CAUSE RUNBOOK…: what it finds out, with nothing but ssh to reach others.
+concludes() {
+    run --separate-stderr env -u CX_REMOTE CX_SSH="$BATS_TEST_TMPDIR/ssh" "$CX_ROOT/runbooks/$2" "${@:3}" --dry-run
+    assert_success
+    output=$(jq -c 'select(.step == "cause" and .status == "ok") | .detail' <<<"$output")
+    assert_json .cause "$1"
+}
+
+@test "while the gossip agent of this host is down, runbooks take no other host for gone, and mend this one without ssh" {
+    printf '%s\n' '#!/bin/bash' 'echo "ssh: Could not resolve hostname" >&2' 'exit 255' >"$BATS_TEST_TMPDIR/ssh"
+    chmod +x "$BATS_TEST_TMPDIR/ssh"
+    mkdir -p "$BATS_TEST_TMPDIR"/{data,log,run}
+    stand_in cx-node '{ok: true, databases: []}' # whole
+    export CX_BUILD=$BATS_TEST_TMPDIR/bin
+    concludes process_crashed node-failure node-1
+    assert_json '.actions | length' 1
+    concludes agent_here node-failure node-2
+    concludes node_down network-partition
+}
