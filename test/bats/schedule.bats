@@ -88,3 +88,25 @@ END
     assert_error invalid
     [[ -z $(ls "$units") ]]
 }
+
+@test "killed before systemd was told, it tells systemd when it is run again" {
+    ((EUID == 0)) || skip "only root may mount"
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    # Says yes to all; the first to reload kills who asked.
+    cat >"$BATS_TEST_TMPDIR/bin/systemctl" <<END
+#!/bin/bash
+[[ \$1 != daemon-reload || -e $BATS_TEST_TMPDIR/killed ]] || { touch $BATS_TEST_TMPDIR/killed && kill -KILL \$PPID; }
+echo "\$*" >>$BATS_TEST_TMPDIR/asked
+END
+    chmod +x "$BATS_TEST_TMPDIR/bin/systemctl"
+    # shellcheck disable=SC2016 # expanded there
+    local there=(unshare --mount --propagation private bash -c 'mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system &&
+        mount --bind "$1" /etc/systemd/system && PATH=$2:$PATH exec schedule' bash "$units" "$BATS_TEST_TMPDIR/bin")
+    run --separate-stderr "${there[@]}"
+    assert_failure 137
+    rm -f "$BATS_TEST_TMPDIR/asked"
+    run --separate-stderr "${there[@]}"
+    assert_success
+    assert_json '[.enabled, .changed]' '[true,false]'
+    grep -qx daemon-reload "$BATS_TEST_TMPDIR/asked"
+}
