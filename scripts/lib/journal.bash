@@ -2,14 +2,15 @@
 #
 # A run is a folder, RUNS/PROCEDURE/RUN_ID: run.json (what was asked for), journal.ndjson (one record a
 # line, each on the disk before the next step begins), output/NODE/ (what the nodes printed), and what
-# the procedure adds (report.md). RUNS is $CX_RUNS, else runs/ below log_dir, else a folder of the user: root's runs are
-# in a folder of root's alone, since --resume does what is written in them.
+# the procedure adds (report.md). RUNS is $CX_RUNS, else runs/ below log_dir, else, also where no room is left, a folder of
+# the user: root's runs are in a folder of root's alone, since --resume does what is written in them.
 # The state of a run is read back from its journal, never stored.
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # variables that cross the files of this library
 
 run_id=""
 run_dir=""
+other_runs=""
 journal=""
 detail="" # what a step adds to its record: JSON or text
 outcome=ok
@@ -79,6 +80,7 @@ records() {
 
 # ---- folders
 
+run_bytes=1048576
 runs_kept_days=400 # as long as reports, where the policy says nothing else
 
 # runs_folder: sets runs.
@@ -87,14 +89,25 @@ runs_folder() {
     [[ -n $runs ]] || choose_runs "$(cx-config get log_dir --raw)" "$(cx-config get cluster --raw)"
 }
 
-# choose_runs LOG_DIR CLUSTER: sets runs.
+# choose_runs LOG_DIR CLUSTER: sets runs, and other_runs, where runs may be too.
 choose_runs() {
     local state=${XDG_STATE_HOME:-${HOME:-}/.local/state} owner
+    ! is_others "$state" || state=~root/.local/state # with the caller's HOME: sudo -E
+    other_runs=$state/cx/runs/$2
     runs=$1/runs
-    if is_others "$runs" || ! mkdir -p "$runs" 2>/dev/null || [[ ! -w $runs ]]; then
-        ! is_others "$state" || state=~root/.local/state # with the caller's HOME: sudo -E
+    if is_others "$runs"; then
+        runs=$other_runs
+    elif ! mkdir -p "$runs" 2>/dev/null || [[ ! -w $runs ]] || ! has_room "$runs"; then
+        other_runs=$runs
         runs=$state/cx/runs/$2
     fi
+}
+
+# has_room FOLDER: for a journal; where that can't be told there is.
+has_room() {
+    local blocks size
+    read -r blocks size < <(stat -f -c "$( ((EUID == 0)) && echo '%f %S' || echo '%a %S')" "$1" 2>/dev/null) || return 0
+    ((blocks * size >= run_bytes))
 }
 
 # sweep_runs PROCEDURE: those that are older than anybody asks for, and those that never began.
@@ -142,10 +155,11 @@ last_run() {
     local path
     runs_folder
     run_dir=""
-    for path in "$runs/$1"/*/run.json; do
+    for path in "$runs/$1"/*/run.json ${other_runs:+"$other_runs/$1"/*/run.json}; do
         [[ -e $path && $path != *.new/run.json ]] || continue
         path=${path%/run.json}
-        [[ -n ${2-} && ${path##*/} != "$2" ]] || run_dir=$path # names sort by time
+        [[ -n ${2-} && ${path##*/} != "$2" ]] && continue
+        [[ ${path##*/} < ${run_dir##*/} ]] || run_dir=$path # names sort by time
     done
 }
 

@@ -41,11 +41,18 @@ on_node() {
         return 69
     fi
     keep_output "$target" "${1##*/}"
-    deadlined "${CX_REMOTE_TIMEOUT:-60}" "${where[@]}" <"${remote_stdin:-/dev/null}" >"$kept.out" 2>"$kept.err" ||
-        status=$?
+    if [[ $remote_stdin == /dev/stdin ]]; then # as it is: one that is a socket can't be opened again
+        run_where || status=$?
+    else
+        run_where <"${remote_stdin:-/dev/null}" || status=$?
+    fi
     cat "$kept.out"
     ((status == 0)) || explain_remote "$target" "$kept.err" "${1##*/}"
     return "$status"
+}
+
+run_where() {
+    deadlined "${CX_REMOTE_TIMEOUT:-60}" "${where[@]}" >"$kept.out" 2>"$kept.err"
 }
 
 # keep_output NODE NAME: sets kept, the path without its ending.

@@ -101,12 +101,17 @@ procedure() {
     done
 }
 
-@test "disk-full: what is large is found among thousands of folders, too" {
+# here_is_there: the hosts of all nodes are this one.
+here_is_there() {
     printf '%s\n' '#!/bin/bash' 'shift 2' 'exec "$@"' >"$BATS_TEST_TMPDIR/remote"
     chmod +x "$BATS_TEST_TMPDIR/remote"
+    export CX_REMOTE=$BATS_TEST_TMPDIR/remote
+}
+
+@test "disk-full: what is large is found among thousands of folders, too" {
+    here_is_there
     mkdir -p "$BATS_TEST_TMPDIR"/{log,data/agents}
     (cd "$BATS_TEST_TMPDIR/data/agents" && seq -f "agent-with-a-long-name-%g" 4000 | xargs mkdir)
-    export CX_REMOTE=$BATS_TEST_TMPDIR/remote
     run --separate-stderr "$CX_ROOT/runbooks/disk-full" node-1 --threshold 1 --dry-run
     assert_success
     output=$(tail -n 1 <<<"$output")
@@ -260,4 +265,37 @@ concludes() {
     assert_json '.actions | length' 1
     concludes agent_here node-failure node-2
     concludes node_down network-partition
+}
+
+@test "disk-full: on the very host whose logs have filled the disk it makes room, and is found again" {
+    ((EUID == 0)) || skip "only root may mount"
+    here_is_there
+    unset CX_RUNS
+    export XDG_STATE_HOME=$BATS_TEST_TMPDIR/state
+    mkdir -p "$BATS_TEST_TMPDIR"/{log,data}
+    # shellcheck disable=SC2016 # expanded there
+    run --separate-stderr unshare --mount --propagation private bash -c 'mount -t tmpfs -o size=1m tmpfs "$1/log"
+        head -c 2M /dev/zero >"$1/log/node.log.1" 2>/dev/null
+        touch -d "3 days ago" "$1/log/node.log.1"
+        "$2" node-1 --yes
+        echo "status $?"
+        ls "$1/log"
+        "$2" node-1 --phase post_incident' bash "$BATS_TEST_TMPDIR" "$CX_ROOT/runbooks/disk-full"
+    assert_line "status 1" # room there is; the node does not answer
+    refute_line node.log.1
+    output=$(sed '1,/^runs$/d' <<<"$output")
+    assert_json '[.cause, .changes[0].step]' '["logs","remove_logs"]'
+}
+
+@test "on-node: stdin is passed on, also when it is a socket" {
+    here_is_there
+    # shellcheck disable=SC2016 # python
+    run --separate-stderr /usr/bin/python3 -c '
+import socket, subprocess
+here, there = socket.socketpair()
+there.send(b"said\n")
+there.close()
+print(subprocess.run(["on-node", "node-1", "--", "cat"], stdin=here, capture_output=True, text=True, check=True).stdout)'
+    assert_success
+    assert_output said
 }
