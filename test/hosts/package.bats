@@ -94,6 +94,21 @@ end_service() {
     assert_output ""
 }
 
+@test "package: what root's commands made in /etc/caxton is the service's to read, and nobody else's to change" {
+    in_root cx-backup keygen --quiet --output /etc/caxton/backup >&2
+    run in_root find /etc/caxton/certs /etc/caxton/backup ! -user caxton
+    assert_output ""
+    # The CA's own are root's, where the operators' commands have them.
+    run in_root stat -c '%n %U:%G %a' /etc/caxton /etc/caxton/{backup,ca.key,ca.db,certs,config.yaml,policies}
+    assert_output "$(printf '/etc/caxton%s\n' " root:caxton 750" "/backup caxton:caxton 700" "/ca.key root:root 600" "/ca.db root:root 600" \
+        "/certs caxton:caxton 750" "/config.yaml root:root 644" "/policies root:caxton 750")"
+    run in_root find /etc/caxton -perm /022
+    assert_output ""
+    run in_root setpriv --reuid caxton --regid caxton --init-groups bash -c 'cat /etc/caxton/config.yaml /etc/caxton/certs/*.* \
+        /etc/caxton/backup/* >/dev/null && ! : >>/etc/caxton/config.yaml'
+    assert_success
+}
+
 @test "package: an upgrade keeps the configuration, the operator's changes and the data" {
     local before
     before=$(in_root sha256sum /etc/caxton/config.yaml /etc/caxton/certs/node.key /etc/caxton/certs/gossip.keys)
@@ -110,9 +125,17 @@ end_service() {
     end_service
 }
 
-@test "package: removed, it keeps configuration and data; purged, the data and keys, and says so" {
+@test "package: removed, it keeps configuration and data, and no timer of its own; purged, the data and keys, and says so" {
+    mkdir -p "$ROOT/etc/cron.d"
+    in_root caxton maintenance schedule --systemd --output /etc/systemd/system >&2
+    in_root caxton maintenance schedule --cron --output /etc/cron.d >&2
+    echo '[Timer]' >"$ROOT/etc/systemd/system/cx-mine.timer"
+    [[ -e $ROOT/etc/systemd/system/cx-backup.timer && -e $ROOT/etc/cron.d/cx-timers ]]
     run in_root apt-get remove -qq -y cx
     assert_success
+    run find "$ROOT/etc/systemd/system" "$ROOT/etc/cron.d" -name 'cx-*'
+    assert_output "$ROOT/etc/systemd/system/cx-mine.timer"
+    rm "$ROOT/etc/systemd/system/cx-mine.timer"
     [[ -e $ROOT/etc/caxton/config.yaml && -e $ROOT/etc/default/cx && ! -e $ROOT/usr/bin/cx-node ]]
     run in_root apt-get purge -qq -y cx
     assert_success
