@@ -9,9 +9,11 @@ known='[]' # see find_problems
 
 # load_order: from the run's parameters.
 load_order() {
-    order_json=$(jq -c '.order // []' "$run_dir/run.json")
-    known=$(jq -c '.known // []' "$run_dir/run.json")
-    mapfile -t order < <(jq -r '.[]' <<<"$order_json")
+    local lines
+    lines=$(jq -r '(.order // [], .known // [] | tojson), (.order // [])[]' "$run_dir/run.json")
+    mapfile -t order <<<"$lines"
+    order_json=${order[0]} known=${order[1]}
+    order=("${order[@]:2}")
 }
 
 # upgrade_order: the nodes, that of this host last: through it everything else is seen.
@@ -53,9 +55,13 @@ kept_options() {
 
 # load_options: from run.json; what was given now wins.
 load_options() {
-    local name
+    local name values=()
+    mapfile -d '' -t values < <(jq -j '. as $run | $ARGS.positional[] | ($run[.] // "" | tostring) + "\u0000"' \
+        --args "${kept[@]}" <"$run_dir/run.json")
+    ((${#values[@]} == ${#kept[@]})) || give_up invalid "$run_dir/run.json: can't be read" "start a new run"
     for name in "${kept[@]}"; do
-        [[ -n ${given[$name]-} ]] || option["$name"]=$(parameter "$name")
+        [[ -n ${given[$name]-} ]] || option["$name"]=${values[0]}
+        values=("${values[@]:1}")
     done
 }
 

@@ -9,6 +9,8 @@
 load common
 
 setup_file() {
+    # They share the cluster, and one stops a node.
+    export BATS_NO_PARALLELIZE_WITHIN_FILE=true
     export DOCUMENT=$CX_ROOT/test/reference/operational-procedures.md
     # The name is in the processes' command lines, as /etc/caxton is on a host: the document greps for it.
     export CX_CLUSTER_DIR=$BATS_FILE_TMPDIR/caxton NETWORK=$CX_NETWORK
