@@ -260,6 +260,29 @@ bool cx_from_base64(const char *text, size_t size_max, cx_buffer *data, cx_err *
     return true;
 }
 
+void cx_percent_add(cx_buffer *to, const char *text, bool keeps_slash)
+{
+    for (const uint8_t *at = (const uint8_t *)text; *at != '\0'; at++) {
+        bool is_plain = (*at >= 'A' && *at <= 'Z') || (*at >= 'a' && *at <= 'z') ||
+                        (*at >= '0' && *at <= '9') || strchr("-._~", *at) != NULL ||
+                        (keeps_slash && *at == '/');
+
+        if (is_plain)
+            cx_buffer_add(to, at, 1);
+        else
+            cx_buffer_addf(to, "%%%02X", *at);
+    }
+}
+
+char *cx_percent_encoded(const char *text)
+{
+    CX_AUTO(cx_buffer_free) cx_buffer encoded = {0};
+
+    cx_buffer_add_text(&encoded, "");
+    cx_percent_add(&encoded, text, false);
+    return cx_buffer_take_text(&encoded);
+}
+
 void cx_ulid(int64_t wall_ms, char text[CX_ULID_SIZE])
 {
     static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";

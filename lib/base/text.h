@@ -23,6 +23,11 @@ char *cx_base64url(cx_bytes bytes); /* URL alphabet without padding; caller owns
 /* Either alphabet, padding optional; *data belongs to the caller; at most size_max bytes. */
 CX_MUST_CHECK bool cx_from_base64(const char *text, size_t size_max, cx_buffer *data, cx_err *err);
 
+/* Appends a text as part of a URL (RFC 3986, and SigV4): all but A-Z a-z 0-9 - . _ ~, and the slash
+ * where it is kept, as %XX in upper case. */
+void cx_percent_add(cx_buffer *to, const char *text, bool keeps_slash);
+char *cx_percent_encoded(const char *text); /* without slashes; caller owns */
+
 /* Sortable unique id: 48 bits of wall milliseconds and 80 random bits, as 26 characters of
  * Crockford base32 (the ULID layout). Random bytes come from the kernel. */
 enum { CX_ULID_SIZE = 27 };

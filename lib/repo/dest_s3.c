@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/time.h"
 #include "repo/dest_kind.h"
 #include "repo/s3.h"
@@ -142,7 +143,7 @@ static bool read_upload_id(const char *path, const char *text, void *arg, cx_err
     if (text[0] == '\0' || strlen(text) > UPLOAD_ID_MAX)
         return cx_fail(err, CX_PROTOCOL, "an upload without an id");
     cx_free(upload_id);
-    *upload_id = cx_s3_encode(text);
+    *upload_id = cx_percent_encoded(text);
     return true;
 }
 
@@ -377,7 +378,7 @@ static bool read_list(const char *path, const char *text, void *arg, cx_err *err
         listing->is_truncated = strcmp(text, "true") == 0;
     } else if (strcmp(path, "ListBucketResult/NextContinuationToken") == 0) {
         cx_free(&listing->token);
-        listing->token = cx_s3_encode(text);
+        listing->token = cx_percent_encoded(text);
     }
     return true;
 }
@@ -409,7 +410,7 @@ static bool list_page(cx_s3 *s3, struct listing *listing, const char *prefix, cx
 static bool list_all(cx_s3 *s3, struct listing *listing, const char *prefix, cx_err *err)
 {
     CX_AUTO(cx_free) char *whole = cx_format("%s%s", cx_s3_where(s3)->prefix, prefix);
-    CX_AUTO(cx_free) char *encoded = cx_s3_encode(whole);
+    CX_AUTO(cx_free) char *encoded = cx_percent_encoded(whole);
 
     listing->place = cx_s3_where(s3);
     listing->prefix_size = strlen(whole);

@@ -104,30 +104,6 @@ static void give_handle(cx_s3 *s3, CURL *handle, bool answered)
 
 /* ---- URLs */
 
-/* As RFC 3986 and SigV4 have it: all but A-Z a-z 0-9 - . _ ~ encoded, in upper-case hex. */
-static void add_encoded(cx_buffer *to, const char *text, bool keeps_slash)
-{
-    for (const uint8_t *at = (const uint8_t *)text; *at != '\0'; at++) {
-        bool is_plain = (*at >= 'A' && *at <= 'Z') || (*at >= 'a' && *at <= 'z') ||
-                        (*at >= '0' && *at <= '9') || strchr("-._~", *at) != NULL ||
-                        (keeps_slash && *at == '/');
-
-        if (is_plain)
-            cx_buffer_add(to, at, 1);
-        else
-            cx_buffer_addf(to, "%%%02X", *at);
-    }
-}
-
-char *cx_s3_encode(const char *text)
-{
-    cx_buffer encoded = {0};
-
-    cx_buffer_add(&encoded, "", 0);
-    add_encoded(&encoded, text, false);
-    return cx_buffer_take_text(&encoded);
-}
-
 static char *url_of(const cx_s3_place *place, const cx_s3_request *request)
 {
     const char *host = strstr(place->endpoint, "://") + 3;
@@ -141,8 +117,8 @@ static char *url_of(const cx_s3_place *place, const cx_s3_request *request)
     if (request->key != NULL || !place->path_style)
         cx_buffer_add_text(&url, "/");
     if (request->key != NULL) {
-        add_encoded(&url, place->prefix, true);
-        add_encoded(&url, request->key, true);
+        cx_percent_add(&url, place->prefix, true);
+        cx_percent_add(&url, request->key, true);
     }
     if (request->query != NULL)
         cx_buffer_addf(&url, "?%s", request->query);

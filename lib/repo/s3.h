@@ -59,5 +59,3 @@ CX_MUST_CHECK bool cx_s3_send(cx_s3 *s3, const cx_s3_request *request, cx_s3_ans
 void cx_s3_answer_free(cx_s3_answer *answer);
 /* What an answer other than 2xx means; always returns false. */
 bool cx_s3_fail(const cx_s3_answer *answer, const char *what, cx_err *err);
-/* A query's value, encoded; caller owns. */
-char *cx_s3_encode(const char *text);

@@ -226,6 +226,21 @@ static void the_digest_is_sha256(void **state)
     assert_int_equal(digest[0], 0xe3);
 }
 
+static void a_part_of_a_url_is_encoded_as_its_rfc_says(void **state)
+{
+    CX_AUTO(cx_free) char *plain = cx_percent_encoded("AZaz09-._~");
+    CX_AUTO(cx_free) char *odd = cx_percent_encoded("a b/c?&=%+\x7f\xc3\xa4");
+    CX_AUTO(cx_free) char *empty = cx_percent_encoded("");
+    CX_AUTO(cx_buffer_free) cx_buffer path = {0};
+
+    (void)state;
+    assert_string_equal(plain, "AZaz09-._~");
+    assert_string_equal(odd, "a%20b%2Fc%3F%26%3D%25%2B%7F%C3%A4");
+    assert_string_equal(empty, "");
+    cx_percent_add(&path, "x/y z", true);
+    assert_string_equal((char *)path.data, "x/y%20z");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +254,7 @@ int main(void)
         cmocka_unit_test(hex_comes_back),
         cmocka_unit_test(ids_sort_by_their_time),
         cmocka_unit_test(the_digest_is_sha256),
+        cmocka_unit_test(a_part_of_a_url_is_encoded_as_its_rfc_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,24 +19,6 @@ static const cx_option options[] = {
     {0},
 };
 
-/* A conversation's id is any text of a sender. */
-static char *percent_encoded(const char *text)
-{
-    CX_AUTO(cx_buffer_free) cx_buffer out = {0};
-
-    cx_buffer_add_text(&out, "");
-    for (; *text != '\0'; text++) {
-        unsigned char byte = (unsigned char)*text;
-
-        if ((byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
-            (byte >= 'a' && byte <= 'z') || strchr("-._~", byte) != NULL)
-            cx_buffer_add(&out, text, 1);
-        else
-            cx_buffer_addf(&out, "%%%02X", byte);
-    }
-    return cx_buffer_take_text(&out);
-}
-
 static void set_node(json_t *copy, const cx_api_node *node)
 {
     if (json_is_object(copy) && json_object_get(copy, "node_id") == NULL)
@@ -89,7 +71,8 @@ static bool ask_conversation(debug_scope *scope, const json_t *trace, json_t **l
     CX_AUTO(cx_json_free) json_t *copies = NULL;
     cx_err why = {0};
 
-    CX_AUTO(cx_free) char *word = percent_encoded(given[0] != '\0' ? given : message_id);
+    /* A conversation's id is any text of a sender. */
+    CX_AUTO(cx_free) char *word = cx_percent_encoded(given[0] != '\0' ? given : message_id);
     CX_AUTO(cx_free)
     char *path = cx_format("/api/v1/messages?conversation=%s&limit=%d", word, CONVERSATION_MAX);
 
