@@ -78,6 +78,15 @@ void cx_health_nagios(const json_t *checks, cx_buffer *text)
     }
 }
 
+void cx_health_nagios_unknown(const char *why, cx_buffer *text)
+{
+    cx_buffer_add_text(text, "CX ");
+    add_upper(text, cx_health_word(CX_HEALTH_UNKNOWN));
+    cx_buffer_add_text(text, " - ");
+    add_text(text, why);
+    cx_buffer_add_text(text, "\n");
+}
+
 static void add_label(cx_buffer *text, const char *value)
 {
     for (; *value != '\0'; value++) {

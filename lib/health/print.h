@@ -6,6 +6,8 @@
 /* The lines of a Nagios plugin: one that says all ("CX CRITICAL - 1 of 5: …|perfdata"), then one a
  * check that is not ok. */
 void cx_health_nagios(const json_t *checks, cx_buffer *text);
+/* The line when nothing could be looked at: "CX UNKNOWN - why". */
+void cx_health_nagios_unknown(const char *why, cx_buffer *text);
 /* Prometheus text format: cx_check_status (0 ok, 1 warning, 2 critical, 3 unknown) and, for numbers,
  * cx_check_value, each with the labels scope, node_id, name. A check that is there twice counts once. */
 void cx_health_prometheus(const json_t *checks, cx_buffer *text);

@@ -131,6 +131,10 @@ END
     CX_CONFIG=/nowhere run --separate-stderr cx-health node --nagios
     assert_failure 3
     [[ ${lines[0]} == "CX UNKNOWN - "* ]]
+    # What follows a bar is performance data.
+    CX_CONFIG='/nowhere|load=1' run --separate-stderr cx-health node --nagios
+    assert_failure 3
+    [[ ${lines[0]} == "CX UNKNOWN - "*nowhere* && $output != *'|'* ]]
 }
 
 @test "--prometheus: each check as a sample" {

@@ -156,8 +156,9 @@ bool health_run(cx_run *run, const health_options *options, health_parts parts, 
         return false;
 
     /* A monitoring system reads stdout and four statuses: whatever went wrong is UNKNOWN there. */
-    CX_AUTO(cx_free) char *line = cx_format("CX UNKNOWN - %s\n", err->message);
+    CX_AUTO(cx_buffer_free) cx_buffer line = {0};
 
+    cx_health_nagios_unknown(err->message, &line);
     run->exit_status = cx_health_nagios_status(CX_HEALTH_UNKNOWN);
-    return cx_emit_text(run, line, err);
+    return cx_emit_text(run, (const char *)line.data, err);
 }
