@@ -54,7 +54,11 @@ class Mail(socketserver.StreamRequestHandler):
             if word == "MAIL":
                 sender, to = line.split(":", 1)[1].split(" ")[0], []
             elif word == "RCPT":
-                to.append(line.split(":", 1)[1].split(" ")[0])
+                address = line.split(":", 1)[1].split(" ")[0]
+                if address.startswith("<gone"):
+                    self.say("550 no such mailbox")
+                    continue
+                to.append(address)
             elif word == "QUIT":
                 self.say("221 bye")
                 return

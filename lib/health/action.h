@@ -22,8 +22,9 @@ enum {
 size_t cx_action_group_max(const json_t *definition);
 
 typedef struct cx_action_outcome {
-    bool passing; /* the receiver may take it later; else it was refused */
-    int status;   /* of the HTTP answer or the program, 0 without one */
+    bool passing;      /* the receiver may take it later; else it was refused */
+    int status;        /* of the HTTP answer or the program, 0 without one */
+    char refused[160]; /* sent, but not to all of a mail's recipients: the server's word; "" else */
 } cx_action_outcome;
 
 /* Sends, blocking, at most for the action's time-out. `log` is where an action of type log writes.

@@ -60,6 +60,24 @@ static size_t drop(char *from, size_t size, size_t count, void *arg)
     return size * count;
 }
 
+/* Each line that the server says. One recipient that is not taken must not cost the others the mail,
+ * and must not go unseen: 450 to 452 and 550 to 553 say so, of a recipient alone (RFC 5321, 4.3.2). */
+static size_t hear(char *line, size_t one, size_t size, void *arg)
+{
+    cx_action_outcome *outcome = arg;
+    size_t kept = 0;
+
+    if (size < 4 || (line[0] != '4' && line[0] != '5') || line[1] != '5' ||
+        outcome->refused[0] != '\0')
+        return one * size;
+    while (kept < size && kept < sizeof outcome->refused - 1 && strchr("\r\n", line[kept]) == NULL)
+        kept++;
+    for (size_t i = 0; i < kept; i++)
+        outcome->refused[i] = (unsigned char)line[i] < ' ' || line[i] == 0x7F ? ' ' : line[i];
+    outcome->refused[kept] = '\0';
+    return one * size;
+}
+
 static struct curl_slist *recipients_of(const json_t *definition)
 {
     struct curl_slist *list = NULL;
@@ -119,10 +137,15 @@ static bool deliver(CURL *curl, const json_t *definition, cx_bytes mail, cx_acti
     curl_easy_setopt(curl, CURLOPT_MAIL_RCPT, to);
     curl_easy_setopt(curl, CURLOPT_READFUNCTION, give);
     curl_easy_setopt(curl, CURLOPT_READDATA, &mail);
+    curl_easy_setopt(curl, CURLOPT_MAIL_RCPT_ALLLOWFAILS, 1L);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, hear);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, outcome);
     code = curl_easy_perform(curl);
     curl_slist_free_all(to);
-    return code == CURLE_OK ||
-           explain(curl, code, cx_json_text_or_empty(definition, "server"), detail, outcome, err);
+    if (code == CURLE_OK)
+        return true;
+    outcome->refused[0] = '\0'; /* of all: the error says it */
+    return explain(curl, code, cx_json_text_or_empty(definition, "server"), detail, outcome, err);
 }
 
 bool cx_action_mail(const json_t *definition, const json_t *notices, const char *password,

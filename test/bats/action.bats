@@ -84,6 +84,20 @@ action() {
     [[ $(received '.[1].mail') == *'Subject: [test] 1 resolved: test node-1'* ]]
 }
 
+@test "smtp: a recipient that is gone costs the others no mail, and is told" {
+    start_receiver smtp
+    action "type: smtp, server: '$RECEIVER', from: cx@example.org, to: [gone@example.org, bob@example.org], tls: none"
+    run --separate-stderr cx-health test-action tell --alerts "$ALERTS"
+    assert_failure 1
+    validate_schema cx-health-test-action
+    assert_json .refused '550 no such mailbox'
+    assert_equal "$(received '.[0].to')" '["<bob@example.org>"]'
+
+    action "type: smtp, server: '$RECEIVER', from: cx@example.org, to: [gone@example.org], tls: none"
+    run --separate-stderr cx-health test-action tell --alerts "$ALERTS"
+    assert_error unavailable
+}
+
 @test "smtp: without the STARTTLS that is asked for nothing is sent" {
     start_receiver smtp
     action "type: smtp, server: '$RECEIVER', from: cx@example.org, to: [ann@example.org]"

@@ -50,17 +50,14 @@ static bool find_action(const json_t *policy, const char *name, const json_t **d
 }
 
 static bool send_test(const cx_run *run, const cx_config *config, const char *name,
-                      const json_t *definition, const char *status, int *answer, cx_err *err)
+                      const json_t *definition, const char *status, cx_action_outcome *outcome,
+                      cx_err *err)
 {
     cx_log log = {.program = run->program, .level = CX_INFO, .fd = 2};
     CX_AUTO(cx_json_free) json_t *notices = json_array();
-    cx_action_outcome outcome;
-    bool sent;
 
     json_array_append_new(notices, test_notice(config, status));
-    sent = cx_action_send(name, definition, notices, &log, &outcome, err);
-    *answer = outcome.status;
-    return sent;
+    return cx_action_send(name, definition, notices, &log, outcome, err);
 }
 
 static bool test_action(cx_run *run, const void *parsed, cx_err *err)
@@ -71,7 +68,7 @@ static bool test_action(cx_run *run, const void *parsed, cx_err *err)
     CX_AUTO(cx_json_free) json_t *document = NULL;
     const char *name = run->args[0];
     const json_t *definition = NULL;
-    int status = 0;
+    cx_action_outcome outcome = {0};
 
     if (!cx_config_load(run->config_path, run->config_is_default, &config, err) ||
         !cx_policy_load("alerts", option->alerts, config->policy_dir, &policy, err) ||
@@ -82,15 +79,17 @@ static bool test_action(cx_run *run, const void *parsed, cx_err *err)
     int64_t started_ms = cx_now_ms();
 
     if (!run->dry_run &&
-        (!send_test(run, config, name, definition, "firing", &status, err) ||
-         (resolves && !send_test(run, config, name, definition, "resolved", &status, err))))
+        (!send_test(run, config, name, definition, "firing", &outcome, err) ||
+         (resolves && !send_test(run, config, name, definition, "resolved", &outcome, err))))
         return false;
-    document =
-        json_pack("{s:b, s:o, s:s, s:b, s:s, s:o, s:o}", "changed", !run->dry_run, "action",
-                  cx_json_text(name), "type", cx_json_text_or_empty(definition, "type"), "resolved",
-                  resolves && !run->dry_run, "source", cx_json_text_or_empty(policy, "source"),
-                  "receiver_status", status > 0 ? json_integer(status) : json_null(), "duration_ms",
-                  json_integer((json_int_t)(cx_now_ms() - started_ms)));
+    document = json_pack(
+        "{s:b, s:o, s:s, s:b, s:s, s:o, s:o, s:o}", "changed", !run->dry_run, "action",
+        cx_json_text(name), "type", cx_json_text_or_empty(definition, "type"), "resolved",
+        resolves && !run->dry_run, "source", cx_json_text_or_empty(policy, "source"),
+        "receiver_status", outcome.status > 0 ? json_integer(outcome.status) : json_null(),
+        "refused", cx_json_text_or_null(outcome.refused), "duration_ms",
+        json_integer((json_int_t)(cx_now_ms() - started_ms)));
+    run->answer_no = outcome.refused[0] != '\0';
     if (run->dry_run)
         json_object_set_new(document, "dry_run", json_true());
     return cx_emit(run, document, err);
@@ -106,7 +105,9 @@ const cx_command health_test_action = {
         "Sends an alert named `test` about this node by the action NAME of alerts.actions, and "
         "then "
         "that it is resolved (unless send_resolved is false), once each, with the action's "
-        "time-out. An action of type log writes to stderr.",
+        "time-out. An action of type log writes to stderr. When a mail was not taken for one of "
+        "its "
+        "recipients, `refused` says why, and the exit status is 1.",
     .options = options,
     .options_size = sizeof(struct test_options),
     .changes = true,

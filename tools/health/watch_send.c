@@ -25,6 +25,7 @@ struct courier_job {
     bool forgotten, kept; /* sent_before is out of the outbox; the parcel is still in it */
     cx_err err;
     cx_err trouble; /* with the outbox */
+    cx_action_outcome outcome;
 };
 
 static bool is_expired(const json_t *notice, int64_t wall_ms)
@@ -59,8 +60,7 @@ static void settle(struct courier_job *job, cx_health_store *store)
     job->kept = !job->from_memory && !cx_health_store_done(store, &job->parcel, &job->trouble);
 }
 
-static void settle_failure(struct courier_job *job, cx_health_store *store,
-                           const cx_action_outcome *outcome)
+static void settle_failure(struct courier_job *job, cx_health_store *store)
 {
     int64_t wall_ms = cx_wall_ms();
     int64_t failures = job->failures + 1;
@@ -69,7 +69,8 @@ static void settle_failure(struct courier_job *job, cx_health_store *store,
 
     if (job->parcel.failures >= failures)
         failures = job->parcel.failures + 1;
-    job->gave_up = (!outcome->passing && failures > retries) || keep_expired(&job->parcel, wall_ms);
+    job->gave_up =
+        (!job->outcome.passing && failures > retries) || keep_expired(&job->parcel, wall_ms);
     if (job->gave_up) {
         settle(job, store);
         return;
@@ -128,18 +129,17 @@ static void courier_work(void *data)
 {
     struct courier_job *job = data;
     CX_AUTO(cx_health_store_close) cx_health_store *store = NULL;
-    cx_action_outcome outcome;
 
     job->failed = !take(job, &store, &job->err);
     job->next_at_ms = job->parcel.next_ms;
     if (job->failed || job->parcel.notices == NULL)
         return;
-    job->sent = cx_action_send(job->name, job->definition, job->parcel.notices, job->log, &outcome,
-                               &job->err);
+    job->sent = cx_action_send(job->name, job->definition, job->parcel.notices, job->log,
+                               &job->outcome, &job->err);
     if (job->sent)
         settle(job, store);
     else
-        settle_failure(job, store, &outcome);
+        settle_failure(job, store);
 }
 
 /* ---- in the loop */
@@ -173,7 +173,12 @@ static void log_end(watch_lane *lane, const struct courier_job *job)
     if (job->sent)
         cx_log_write(log, CX_INFO, "sent", "{s:s, s:I, s:I}", "action", lane->name, "notices",
                      count, "failures_before", (json_int_t)lane->waiting_failures);
-    else if (job->gave_up)
+    if (job->sent && job->outcome.refused[0] != '\0')
+        cx_log_write(log, CX_WARN, "not_to_all", "{s:s, s:o}", "action", lane->name, "reason",
+                     cx_json_text(job->outcome.refused));
+    if (job->sent)
+        return;
+    if (job->gave_up)
         cx_log_write(log, CX_ERROR, "gave_up", "{s:s, s:o, s:O}", "action", lane->name, "reason",
                      cx_json_text(job->err.message), "notices", job->parcel.notices);
     else if (job->parcel.notices != NULL)
