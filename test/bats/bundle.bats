@@ -218,8 +218,14 @@ plant() {
 
 @test "logs: of a folder with thousands of old ones the young ones are there, whatever they are called" {
     start_nodes 1
-    local plain
+    local plain hook folder
     plain=AKIA$(random 16 A-Z0-9)
+    # A receiver's answer may name the secret that it was asked with.
+    hook=$(random 24 a-z) folder=$(dirname "$CX_CONFIG")
+    mkdir "$folder/policies"
+    echo "$hook" >"$folder/hook"
+    echo "alerts: {actions: {page: {type: webhook, url: 'http://127.0.0.1/', token_file: '$folder/hook'}}}" >"$folder/policies/alerts.yaml"
+    echo "HTTP status 404: there is no $hook here" >"$LOGS/watch.log"
     touch -d '2 days ago' "$LOGS"/old-{1..1500}.log
     for name in {a..z} "$plain"; do
         echo young >"$LOGS/$name.log"
@@ -230,6 +236,7 @@ plant() {
     unpack "$BUNDLE"
     assert_equal "$(grep -l young "$UNPACKED"/host/logs/*.log | wc -l)" 27
     ! grep -rq "$plain" "$UNPACKED" <(tar -tf "$BUNDLE") || fail "a file's name holds a secret"
+    ! grep -rq "$hook" "$UNPACKED" || fail "a receiver's secret is in a log"
     run --separate-stderr cx-bundle inspect "$BUNDLE"
     assert_success
     # Somebody else's bundle may have such a name.

@@ -4,6 +4,7 @@
 
 #include "base/io.h"
 #include "bundle.h"
+#include "config/policy.h"
 
 extern char **environ;
 
@@ -19,6 +20,25 @@ static void know_file(const char *path, cx_redactor *redactor)
         return;
     cx_redactor_know(redactor, cx_buffer_bytes(&content));
     sodium_memzero(content.data, content.size);
+}
+
+/* Of the receivers of alerts: what one answers may hold what it was asked with, and stands in a log. */
+static void know_actions(const cx_config *config, cx_redactor *redactor)
+{
+    CX_AUTO(cx_json_free) json_t *policy = NULL;
+    const char *name, *key;
+    json_t *action, *value;
+    cx_err ignored;
+
+    if (!cx_policy_load("alerts", NULL, config->policy_dir, &policy, &ignored))
+        return;
+    json_object_foreach (json_object_get(json_object_get(policy, "alerts"), "actions"), name,
+                         action) {
+        json_object_foreach (action, key, value)
+            if (strlen(key) > 5 && strcmp(key + strlen(key) - 5, "_file") == 0 &&
+                json_is_string(value))
+                know_file(json_string_value(value), redactor);
+    }
 }
 
 /* Of our environment what is named like a secret. */
@@ -46,5 +66,6 @@ void bundle_know_secrets(const cx_config *config, cx_redactor *redactor)
 
         know_file(path, redactor);
     }
+    know_actions(config, redactor);
     know_environment(redactor);
 }
