@@ -396,3 +396,14 @@ refused() {
     assert_failure
     [[ -z $output ]]
 }
+
+@test "the manual's examples print what they say, not null" {
+    local line count=0
+    while IFS= read -r line; do
+        [[ $line =~ ^cx-config\ ([^|#]*[^ |#])\ *\|\ *jq\ ([^ ]+) ]] || continue
+        # shellcheck disable=SC2086 # words of a command
+        cx-config ${BASH_REMATCH[1]} --config /dev/null | jq -e "${BASH_REMATCH[2]}"
+        count=$((count + 1))
+    done <"$CX_ROOT/share/man/examples"
+    ((count > 0))
+}
