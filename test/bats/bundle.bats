@@ -162,6 +162,18 @@ plant() {
     [[ -s $UNPACKED/nodes/node-1/state.json && ! -e $UNPACKED/nodes/node-2 ]]
 }
 
+@test "the own node hangs: its members are asked for once, and --timeout holds" {
+    local before
+    start_nodes 1
+    kill -STOP "$(pid_of node-1)"
+    before=$SECONDS
+    run --separate-stderr timeout 60 cx-bundle collect --all --timeout 4s --output "$BUNDLE"
+    kill -CONT "$(pid_of node-1)"
+    assert_equal "$status" 1
+    ((SECONDS - before <= 8 * $(patience)))
+    assert_json '[.collectors[] | select(.ok) | .name | select(. != "logs")]' '["config","system"]'
+}
+
 @test "without a node, a certificate or a readable configuration there is a bundle all the same" {
     start_nodes 1
     echo 'a log' >"$LOGS/node.log"
@@ -291,6 +303,19 @@ plant() {
     assert_equal "$(find . -name '*plan*' | wc -l)" 0
 }
 
+# doctor TEXT PATH: inspects the bundle with that file at its end.
+doctor() {
+    /usr/bin/python3 - "$BUNDLE" "$BATS_TEST_TMPDIR/doctored.tar" "$@" <<'END'
+import gzip, io, shutil, sys, tarfile
+shutil.copyfileobj(gzip.open(sys.argv[1]), open(sys.argv[2], "wb"))
+with tarfile.open(sys.argv[2], "a") as archive:
+    member = tarfile.TarInfo(archive.getnames()[0].split("/")[0] + "/" + sys.argv[4])
+    member.size = len(sys.argv[3])
+    archive.addfile(member, io.BytesIO(sys.argv[3].encode()))
+END
+    run --separate-stderr cx-bundle inspect "$BATS_TEST_TMPDIR/doctored.tar"
+}
+
 @test "inspect: a secret that somebody put in, a file that was changed, what is no bundle" {
     start_nodes 1
     cx-bundle collect --output "$BUNDLE" >/dev/null
@@ -304,6 +329,14 @@ plant() {
     assert_json '[.ok, .clean, .intact, .found[0].path, .damaged[0]]' \
         '[false,false,false,"host/config/added.yaml","nodes/node-1/queues.json"]'
     assert_json .secret_kinds '{"named":1}'
+
+    # Put in, twice in it, outside of it: not what was made.
+    doctor plain host/config/config.yaml
+    assert_json '[.intact, .clean, .damaged[0]]' '[false,true,"host/config/config.yaml"]'
+    doctor plain more/added.txt
+    assert_json '[.intact, .damaged]' '[false,["more/added.txt"]]'
+    doctor plain ../../etc/added.txt
+    assert_error malformed
 
     head -c 3000 "$BUNDLE" >"$BATS_TEST_TMPDIR/cut.tar.gz"
     run --separate-stderr cx-bundle inspect "$BATS_TEST_TMPDIR/cut.tar.gz"

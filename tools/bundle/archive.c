@@ -116,6 +116,22 @@ static bool read_content(struct archive *archive, const char *path, cx_buffer *c
     return got == 0 || fail_archive(archive, CX_MALFORMED, path, err);
 }
 
+/* Unpacked, it would be elsewhere than below the folder where that is done. */
+static bool leads_out(const char *path)
+{
+    if (path[0] == '/')
+        return true;
+    for (;;) {
+        size_t size = strcspn(path, "/");
+
+        if (size == 2 && memcmp(path, "..", 2) == 0)
+            return true;
+        if (path[size] == '\0')
+            return false;
+        path += size + 1;
+    }
+}
+
 static bool read_entry(struct archive *archive, struct archive_entry *header, bundle_entry *entry,
                        void *arg, cx_err *err)
 {
@@ -128,6 +144,8 @@ static bool read_entry(struct archive *archive, struct archive_entry *header, bu
         return true;
     if (archive_entry_filetype(header) != AE_IFREG || archive_entry_hardlink(header) != NULL)
         return cx_fail(err, CX_MALFORMED, "%.200s: neither a file nor a folder", path);
+    if (leads_out(path))
+        return cx_fail(err, CX_MALFORMED, "%.200s: leads out of the bundle", path);
     return read_content(archive, path, &content, err) &&
            entry(path, cx_buffer_bytes(&content), arg, err);
 }

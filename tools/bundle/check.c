@@ -29,7 +29,11 @@ static bool take_entry(const char *path, cx_bytes content, void *arg, cx_err *er
     cx_redactions secrets = {0};
     json_t *file;
 
-    (void)err;
+    if (cx_interrupted())
+        return cx_fail(err, CX_INTERRUPTED, "interrupted");
+    /* Who unpacks it gets the last one of two, who reads it maybe the first. */
+    if (json_object_get(now->digests, within) != NULL)
+        json_array_append_new(now->check->damaged, cx_json_text(within));
     cx_sha256(content, digest);
     hex = cx_hex((cx_bytes){digest, sizeof digest});
     json_object_set_new(now->digests, within, json_string(hex));
@@ -56,18 +60,25 @@ static bool take_entry(const char *path, cx_bytes content, void *arg, cx_err *er
     return true;
 }
 
+/* What is missing, other than it was, or was put in. */
 static void compare(reading *now)
 {
+    CX_AUTO(cx_json_free) json_t *listed = json_object();
     size_t at;
     json_t *file;
+    const char *path;
 
     json_array_foreach (json_object_get(now->check->manifest, "files"), at, file) {
-        const char *path = cx_json_text_or_empty(file, "path");
-
+        path = cx_json_text_or_empty(file, "path");
+        json_object_set(listed, path, file);
         if (strcmp(cx_json_text_or_empty(now->digests, path),
                    cx_json_text_or_empty(file, "sha256")) != 0)
             json_array_append_new(now->check->damaged, cx_json_text(path));
     }
+    json_object_foreach (now->digests, path, file)
+        if (now->check->manifest != NULL && json_object_get(listed, path) == NULL &&
+            strcmp(path, manifest_name) != 0)
+            json_array_append_new(now->check->damaged, cx_json_text(path));
 }
 
 bool bundle_check_archive(cx_bytes archive, const char *name, const cx_redactor *redactor,

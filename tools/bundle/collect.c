@@ -158,10 +158,12 @@ static bool find_nodes(making *now, cx_err *err)
             *err = source->members_error;
             return false;
         }
-        if (!cx_api_targets(source->api, &(cx_target){0}, false, &source->nodes, err))
-            return false;
+        /* Who does not tell the members is not asked for them once more. */
+        return cx_api_targets(source->api, &(cx_target){0}, false, &source->nodes, err);
     }
-    if (target->all && cx_api_cluster(source->api, source->collector_ms, &cluster, &ignored)) {
+    if (target->all &&
+        cx_api_cluster(source->api, cx_timeout_within(now->run, source->collector_ms), &cluster,
+                       &ignored)) {
         cx_json_free(&source->absent);
         source->absent = cx_api_absent(cluster);
     }
