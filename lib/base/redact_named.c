@@ -363,11 +363,49 @@ static bool is_key(cx_bytes text, size_t at, size_t size, size_t quote)
            is_secret_name(text, &inner);
 }
 
+/* `"name": "DB_PASSWORD", "value": "…"`, and the same in YAML: how containers and HTTP libraries list variables
+ * and headers. */
+static bool pair(cx_bytes text, size_t at, redact_hit *hit)
+{
+    name key = {.at = at, .size = redact_span(text, at, sizeof "name", is_name)};
+    name inner, value;
+    size_t from, quote, size;
+
+    if ((key.size != 4 || !redact_is_at(text, at, "name", true)) &&
+        (key.size != 3 || !redact_is_at(text, at, "key", true)))
+        return false;
+    look_before(text, &key);
+    if (!look_after(text, &key) || key.separator == '>')
+        return false;
+    inner = (name){.at = key.value + quote_size(text, key.value)};
+    inner.size = redact_span(text, inner.at, NAME_MAX_SIZE, is_name);
+    if (!is_secret_name(text, &inner))
+        return false;
+    from = inner.at + inner.size;
+    from += quote_size(text, from);
+    size = redact_span(text, from, NAME_MAX_SIZE, is_space);
+    from += size + is_at_any(text, from + size, ",");
+    from += redact_span(text, from, NAME_MAX_SIZE, is_space);
+    value = (name){.at = from + quote_size(text, from)};
+    value.size = redact_span(text, value.at, sizeof "value", is_name);
+    if (value.size != strlen("value") || !redact_is_at(text, value.at, "value", true))
+        return false;
+    look_before(text, &value);
+    if (!look_after(text, &value) || value.value >= text.size)
+        return false;
+    quote = quote_size(text, value.value);
+    from = value.value + quote;
+    size = quote > 0 ? quoted_size(text, from, quote) : bare_size(text, &value);
+    return !is_no_secret(text, &value, size) && hit_value(text, &key, from, size, hit);
+}
+
 bool redact_named(cx_bytes text, size_t at, redact_hit *hit)
 {
     name named;
     size_t quote, size;
 
+    if (is_at_any(text, at, "nNkK") && pair(text, at, hit))
+        return true;
     if (!take_name(text, at, &named))
         return false;
     if (named.quoted && line_end(text, named.value) == named.value) {

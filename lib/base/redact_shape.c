@@ -201,6 +201,14 @@ static bool is_key_der(cx_bytes text, size_t at)
                                                     redact_is_at(text, at + 6, "IBAAKC", false));
 }
 
+/* `-----BEGIN ` in base64, as in Kubernetes' secrets; but for certificates and public keys. */
+static bool is_key_pem(cx_bytes text, size_t at)
+{
+    return redact_is_at(text, at, "LS0tLS1CRUdJTi", false) &&
+           !redact_is_at(text, at, "LS0tLS1CRUdJTiBDRVJU", false) &&
+           !redact_is_at(text, at, "LS0tLS1CRUdJTiBQVUJM", false);
+}
+
 static bool base64_key(cx_bytes text, size_t at, redact_hit *hit)
 {
     size_t size, pad = 0;
@@ -211,7 +219,7 @@ static bool base64_key(cx_bytes text, size_t at, redact_hit *hit)
     size = redact_span(text, at, TOKEN_MAX, redact_is_base64);
     while (at + size + pad < text.size && text.data[at + size + pad] == '=')
         pad++;
-    if (size >= KEY_DER_MIN && is_key_der(text, at)) {
+    if (size >= KEY_DER_MIN && (is_key_der(text, at) || is_key_pem(text, at))) {
         size_t body = end_of_body(text, at) - at;
 
         return hit_all(hit, 0, body > size + pad ? body : size + pad, CX_SECRET_PRIVATE_KEY);

@@ -85,6 +85,14 @@ static void secrets_are_gone_and_the_rest_stays(void **state)
          CX_SECRET_NAMED},
         {"Set-Cookie: sid=1234; Path=/\nHost: h", "1234", "\nHost: h", CX_SECRET_NAMED},
         {"<password>hunter2</password><b>1</b>", "hunter2", "</password><b>1</b>", CX_SECRET_NAMED},
+        {"{\"env\":[{\"name\":\"DB_PASSWORD\",\"value\":\"hunter2\"},{\"name\":\"b\"}]}", "hunter2",
+         "\"},{\"name\":\"b\"}]}", CX_SECRET_NAMED},
+        {"{\"m\":\"{\\\"name\\\": \\\"token\\\", \\\"value\\\": \\\"abc\\\"}\"}", "abc", "}\"}",
+         CX_SECRET_NAMED},
+        {"env:\n- name: DB_PASSWORD\n  value: hunter2\n- name: B\n  value: 1\n", "hunter2",
+         "\n- name: B\n  value: 1\n", CX_SECRET_NAMED},
+        {"tls.key: LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtFWS0tLS0tCk1IY0NBUUVFSUZsMVMrblVT\nb: 1\n",
+         "QUklWQVRFIEtFWS0tLS0t", "\nb: 1\n", CX_SECRET_PRIVATE_KEY},
         {"{\"hash\" => 1, :secret => \"s3cr3t\"}", "s3cr3t", "\"}", CX_SECRET_NAMED},
     };
 
@@ -106,6 +114,8 @@ static void what_is_no_secret_stays(void **state)
 {
     static const char *const texts[] = {
         "{\"time\":\"2026-11-24T10:00:00Z\",\"event\":\"agent_started\",\"id\":\"echo\"}",
+        "- name: DB_PASSWORD\n  valueFrom: {secretKeyRef: {}}\n- name: HOME\n  value: /x\n",
+        "ca: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJmVENDQVNPZ0F3SUJBZ0lVUjgK\n",
         "cert_dir: /etc/caxton/certs\npassphrase_file: /etc/p\nkey_type: p256\n",
         "-----BEGIN CERTIFICATE-----\nMIIBfTCCASOgAwIBAgIUR8\n-----END CERTIFICATE-----\n",
         "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC "
