@@ -232,3 +232,22 @@ node_answers() { cx-node status; }
     assert_error timeout
     [[ $stderr == *'0 of 3'* ]]
 }
+
+# ---- verify
+
+@test "verify: what comes up a moment later is waited for; what does not come is told" {
+    init_node --bootstrap-expect 1
+    run --separate-stderr cx-join verify --timeout 1ms
+    assert_failure 1
+    validate_schema cx-join-checks
+    assert_json '[.checks[] | select(.ok | not) | .name]' '["members","api","smoke_message"]'
+
+    start_daemon agent cx-gossip agent --config "$CX_CONFIG"
+    cx-join wait
+    start_daemon verify cx-join verify --json # the node is not there yet
+    start_daemon node cx-node run
+    wait_until 20 grep -q smoke_message "$BATS_TEST_TMPDIR/verify.log"
+    run head -n 1 "$BATS_TEST_TMPDIR/verify.log"
+    validate_schema cx-join-checks
+    assert_json '[.checks[] | [.name, .ok]]' '[["members",true],["certificates",true],["api",true],["smoke_message",true]]'
+}

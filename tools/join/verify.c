@@ -1,4 +1,5 @@
 #include <string.h>
+#include <unistd.h>
 
 #include "api/client.h"
 #include "base/text.h"
@@ -7,7 +8,13 @@
 #include "join.h"
 #include "pki/tls.h"
 
-enum { ASK_MS = 5000, CALL_MS = 10000, SMOKE_MS = 10000 };
+enum {
+    ASK_MS = 5000,
+    CALL_MS = 10000,
+    SMOKE_MS = 10000,
+    WAIT_MS = 10000, /* for what was started a moment ago */
+    TURN_MS = 200,
+};
 
 struct verify_options {
     int64_t expect;
@@ -25,28 +32,59 @@ struct verify {
     cx_api_node self;
     json_t *document;
     int64_t expect;
+    int64_t until_ms; /* monotonic */
 };
 
-static void check_members(struct verify *verify)
+/* One look at something that may be on its way still: *passed, or *may_come, and what was seen. */
+struct look {
+    bool passed, may_come;
+    char *detail;
+};
+
+/* A cluster has its members before the node of this host answers, and that one before it has heard of
+ * its gossip agent: who looks right after `wait` looks again. */
+static void await(struct verify *verify, const char *name,
+                  struct look (*see)(const struct verify *verify))
+{
+    struct look look = see(verify);
+
+    while (!look.passed && look.may_come && cx_now_ms() < verify->until_ms && !cx_interrupted()) {
+        usleep(TURN_MS * 1000);
+        cx_free(&look.detail);
+        look = see(verify);
+    }
+    join_checks_add(verify->document, name, look.passed, look.detail);
+    cx_free(&look.detail);
+}
+
+static struct look failed_look(const cx_err *err)
+{
+    return (struct look){
+        .may_come = err->code == CX_UNAVAILABLE || err->code == CX_TIMEOUT || err->code == CX_BUSY,
+        .detail = err->hint[0] != '\0' ? cx_format("%s (%s)", err->message, err->hint)
+                                       : cx_strdup(err->message),
+    };
+}
+
+static struct look see_members(const struct verify *verify)
 {
     CX_AUTO(cx_free) char *socket_path = cx_config_run(verify->config, "gossip.sock");
     CX_AUTO(cx_json_free) json_t *request = json_pack("{s:s}", "command", "status");
     CX_AUTO(cx_json_free) json_t *status = NULL;
     cx_err err = {0};
 
-    if (!cx_control_once(socket_path, request, ASK_MS, &status, &err)) {
-        join_checks_add_error(verify->document, "members", &err);
-        return;
-    }
+    if (!cx_control_once(socket_path, request, ASK_MS, &status, &err))
+        return failed_look(&err);
 
     int64_t alive = json_integer_value(json_object_get(status, "alive"));
     const char *partition = cx_json_text_or_empty(status, "partition");
-    CX_AUTO(cx_free)
-    char *detail = cx_format("%lld alive of %lld expected, partition: %s", (long long)alive,
-                             (long long)verify->config->bootstrap_expect, partition);
 
-    join_checks_add(verify->document, "members",
-                    alive >= verify->expect && strcmp(partition, "majority") == 0, detail);
+    return (struct look){
+        .passed = alive >= verify->expect && strcmp(partition, "majority") == 0,
+        .may_come = alive < verify->expect,
+        .detail = cx_format("%lld alive of %lld expected, partition: %s", (long long)alive,
+                            (long long)verify->config->bootstrap_expect, partition),
+    };
 }
 
 static void check_certificates(struct verify *verify)
@@ -72,23 +110,23 @@ static void check_certificates(struct verify *verify)
     join_checks_add(verify->document, "certificates", true, detail);
 }
 
-static void check_api(struct verify *verify)
+static struct look see_api(const struct verify *verify)
 {
     CX_AUTO(cx_json_free) json_t *ready = NULL;
     cx_err err = {0};
 
-    if (!cx_api_call(verify->api, &verify->self, "GET", "/readyz", NULL, CALL_MS, &ready, &err)) {
-        join_checks_add_error(verify->document, "api", &err);
-        return;
-    }
+    if (!cx_api_call(verify->api, &verify->self, "GET", "/readyz", NULL, CALL_MS, &ready, &err))
+        return failed_look(&err);
 
     CX_AUTO(cx_free) char *reasons = cx_json_line(json_object_get(ready, "reasons"));
     bool is_ready = json_is_true(json_object_get(ready, "ready"));
-    CX_AUTO(cx_free)
-    char *detail = is_ready ? cx_format("%s answers and is ready", verify->self.api_addr)
-                            : cx_format("%s is not ready: %s", verify->self.api_addr, reasons);
 
-    join_checks_add(verify->document, "api", is_ready, detail);
+    return (struct look){
+        .passed = is_ready,
+        .may_come = true,
+        .detail = is_ready ? cx_format("%s answers and is ready", verify->self.api_addr)
+                           : cx_format("%s is not ready: %s", verify->self.api_addr, reasons),
+    };
 }
 
 /* An agent of its own, one message to it and its reply; then the agent is gone again. */
@@ -163,15 +201,16 @@ static bool verify_node(cx_run *run, const void *parsed, cx_err *err)
         .config = config,
         .document = document,
         .expect = option->expect ? option->expect : config->bootstrap_expect / 2 + 1,
+        .until_ms = cx_now_ms() + cx_timeout_or(run, WAIT_MS),
     };
 
-    check_members(&verify);
+    await(&verify, "members", see_members);
     check_certificates(&verify);
     if (cx_api_open(config, &api, &api_err) &&
         cx_api_targets(api, &(cx_target){0}, false, &nodes, &api_err)) {
         verify.api = api;
         verify.self = nodes.items[0];
-        check_api(&verify);
+        await(&verify, "api", see_api);
         check_smoke_message(&verify);
     } else {
         join_checks_add_error(document, "api", &api_err);
@@ -184,6 +223,9 @@ static bool verify_node(cx_run *run, const void *parsed, cx_err *err)
 const cx_command join_verify = {
     .name = "verify",
     .summary = "after the start: members, certificates, API, and a message through an agent",
+    .description =
+        "What was started a moment ago gets up to --timeout (10s) to be there. Exit status 1 "
+        "when a check has not passed.",
     .options = options,
     .options_size = sizeof(struct verify_options),
     .run = verify_node,
