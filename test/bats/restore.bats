@@ -35,6 +35,7 @@ load node
     local previous
     previous=$(jq -r .previous <<<"$output")
     [[ $previous == "$node/data.old-"* && $(<"$previous/queues.db") == damaged ]]
+    assert_equal "$(find "$node" -maxdepth 1 -name '.*' ! -path "$node")" '' # no lock is left
     diff "$BATS_TEST_TMPDIR/before" <(content "$node/data")
     run -0 cx-restore verify
     validate_schema cx-restore-verify

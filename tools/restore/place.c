@@ -120,6 +120,35 @@ bool restore_lay_out(restore_job *job, const cx_list *wanted, cx_err *err)
     return true;
 }
 
+/* Whoever holds the lock removes its file before it lets go, so that none stays beside the data. One that
+ * was opened before and locked after that is nobody's: then the file of that name, if any, is another. */
+static bool take_lock(restore_job *job, cx_err *err)
+{
+    for (;;) {
+        CX_AUTO(cx_fd_close) int fd = -1;
+        struct stat held, there;
+
+        if (!cx_lock(job->lock, &fd, err))
+            return false;
+        if (fstat(fd, &held) < 0)
+            return cx_fail_errno(err, "stat %s", job->lock);
+        if (lstat(job->lock, &there) < 0 || held.st_dev != there.st_dev ||
+            held.st_ino != there.st_ino)
+            continue;
+        job->lock_fd = fd;
+        fd = -1;
+        return true;
+    }
+}
+
+static void release_lock(restore_job *job)
+{
+    if (job->lock_fd >= 0)
+        (void)unlink(job->lock);
+    cx_fd_close(&job->lock_fd);
+    cx_free(&job->lock);
+}
+
 void restore_job_close(restore_job *job)
 {
     cx_err ignored;
@@ -137,7 +166,7 @@ void restore_job_close(restore_job *job)
     cx_list_free(&job->components);
     cx_list_free(&job->databases);
     cx_fd_close(&job->node_lock_fd);
-    cx_fd_close(&job->lock_fd);
+    release_lock(job);
 }
 
 /* ---- names beside a place */
@@ -258,10 +287,9 @@ bool restore_make_stages(restore_job *job, cx_err *err)
     CX_AUTO(cx_free) char *suffix = make_suffix();
     const restore_place *last = &job->places[job->place_count - 1];
     CX_AUTO(cx_free) char *parent = restore_parent(last->path);
-    CX_AUTO(cx_free)
-    char *lock = cx_format("%s/.%s.cx-restore.lock", parent, restore_name(last->path));
 
-    if (!cx_make_folders(parent, 0755, NULL, err) || !cx_lock(lock, &job->lock_fd, err))
+    job->lock = cx_format("%s/.%s.cx-restore.lock", parent, restore_name(last->path));
+    if (!cx_make_folders(parent, 0755, NULL, err) || !take_lock(job, err))
         return false;
     for (size_t i = 0; i < job->place_count; i++)
         if (!visit_siblings(&job->places[i], "new", recover_sibling, NULL, err) ||

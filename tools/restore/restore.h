@@ -86,6 +86,7 @@ typedef struct restore_job {
     size_t place_count;
     cx_progress progress;
     cx_list databases; /* restored ones, by their path in the stage */
+    char *lock;        /* its path; beside the place */
     int lock_fd;
     int node_lock_fd; /* data_dir/node.lock: the node can't start meanwhile */
 } restore_job;
