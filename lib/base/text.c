@@ -323,3 +323,12 @@ void cx_sha256(cx_bytes bytes, uint8_t digest[CX_SHA256_SIZE])
                    NULL) != 1)
         abort();
 }
+
+bool cx_is_mail_address(const char *text)
+{
+    enum { ADDRESS_MAX = 254 }; /* RFC 5321 */
+    size_t size = strlen(text), local = strcspn(text, "@");
+
+    return local > 0 && local + 1 < size && size <= ADDRESS_MAX &&
+           strcspn(text, " \t\r\n<>,;:\"()[]\\") == size;
+}

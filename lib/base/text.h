@@ -28,6 +28,10 @@ CX_MUST_CHECK bool cx_from_base64(const char *text, size_t size_max, cx_buffer *
 void cx_percent_add(cx_buffer *to, const char *text, bool keeps_slash);
 char *cx_percent_encoded(const char *text); /* without slashes; caller owns */
 
+/* Whether it can stand as an address in a mail's header and in SMTP as it is: local@domain, without blanks, line
+ * ends and whatever separates addresses. */
+bool cx_is_mail_address(const char *text);
+
 /* Sortable unique id: 48 bits of wall milliseconds and 80 random bits, as 26 characters of
  * Crockford base32 (the ULID layout). Random bytes come from the kernel. */
 enum { CX_ULID_SIZE = 27 };

@@ -73,15 +73,28 @@ static void read_alertmanager(const cx_rule_map *map, json_t *out)
     cx_rule_put_path(map, "token_file", false, out);
 }
 
+/* Blamed here, and not when somebody is to be paged. */
+static void check_address(const cx_rule_map *map, const cx_conf_node *node, const char *where,
+                          const char *address)
+{
+    if (!cx_is_mail_address(address))
+        cx_rule_blame(map->rules, node, where, "as in ops@example.org, the address alone",
+                      "\"%.64s\" is no mail address", address);
+}
+
 static void read_smtp(const cx_rule_map *map, json_t *out)
 {
     static const char *const modes[] = {"starttls", "tls", "none", NULL};
     const cx_conf_node *list = cx_rule_list(map, "to", true);
+    const cx_conf_node *from = cx_rule_at(map, "from", false);
     CX_AUTO(cx_free) char *where = cx_rule_path(map, "to");
+    CX_AUTO(cx_free) char *from_where = cx_rule_path(map, "from");
     json_t *to = json_array();
 
     cx_rule_put_text(map, "server", true, NULL, out);
     cx_rule_put_text(map, "from", true, NULL, out);
+    if (from != NULL && json_object_get(out, "from") != NULL)
+        check_address(map, from, from_where, cx_json_text_or_empty(out, "from"));
     cx_rule_put_word(map, "tls", false, "starttls", modes, out);
     cx_rule_put_text(map, "username", false, NULL, out);
     cx_rule_put_path(map, "password_file", false, out);
@@ -89,9 +102,13 @@ static void read_smtp(const cx_rule_map *map, json_t *out)
     for (size_t i = 0; list != NULL && i < list->count && i < ARGUMENTS_MAX; i++) {
         const char *address = cx_rule_text_of(map->rules, &list->items[i], where);
 
-        if (address != NULL)
-            json_array_append_new(to, cx_json_text(address));
+        if (address == NULL)
+            continue;
+        check_address(map, &list->items[i], where, address);
+        json_array_append_new(to, cx_json_text(address));
     }
+    if (list != NULL && list->count > ARGUMENTS_MAX)
+        cx_rule_blame(map->rules, list, where, NULL, "more than %d addresses", ARGUMENTS_MAX);
     if (list != NULL && list->count == 0)
         cx_rule_blame(map->rules, list, where, NULL, "there must be at least one address");
 }

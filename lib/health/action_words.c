@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 
-enum { TITLE_MAX = 200, SUMMARY_MAX = 1024 /* PagerDuty's own limit */, ADDRESS_MAX = 254 };
+enum { TITLE_MAX = 200, SUMMARY_MAX = 1024 /* PagerDuty's own limit */ };
 
 static const char *text_of(const json_t *notice, const char *key)
 {
@@ -165,12 +165,8 @@ json_t *cx_notices_alertmanager(const json_t *notices, int64_t ends_at_ms)
 /* One address and nothing else: what could begin another header or another recipient is refused. */
 static bool check_address(const char *address, cx_err *err)
 {
-    size_t size = strlen(address);
-
-    if (size == 0 || size > ADDRESS_MAX || strchr(address, '@') == NULL ||
-        strcspn(address, " \t\r\n<>,;:\"()[]\\") != size)
-        return cx_fail(err, CX_INVALID, "\"%.64s\" is no mail address", address);
-    return true;
+    return cx_is_mail_address(address) ||
+           cx_fail(err, CX_INVALID, "\"%.64s\" is no mail address", address);
 }
 
 /* Header text: plain where it is ASCII, else encoded words (RFC 2047), each of whole characters. */

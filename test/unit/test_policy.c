@@ -242,8 +242,13 @@ static void an_alert_has_a_condition_and_a_known_action(void **state)
          "1:60 alerts.actions.x.timeout: '5' is no duration\n"},
         {"alerts: {actions: {x: {type: webhook, url: 'https://u:p@h/'}}}\n",
          "1:44 alerts.actions.x.url: a URL without user, spaces, quotes and fragment is wanted\n"},
-        {"alerts: {actions: {x: {type: smtp, server: h, from: f, to: []}}}\n",
-         "1:60 alerts.actions.x.to: there must be at least one address\n"},
+        {"alerts: {actions: {x: {type: smtp, server: h, from: \"a@b\\r\\nBcc: x@y\", to: "
+         "[c@d]}}}\n",
+         "1:53 alerts.actions.x.from: \"a@b??Bcc: x@y\" is no mail address\n"},
+        {"alerts: {actions: {x: {type: smtp, server: h, from: a@b, to: [c@d, Ops <e@f>]}}}\n",
+         "1:68 alerts.actions.x.to: \"Ops <e@f>\" is no mail address\n"},
+        {"alerts: {actions: {x: {type: smtp, server: h, from: a@b, to: []}}}\n",
+         "1:62 alerts.actions.x.to: there must be at least one address\n"},
         {"alerts: {actions: [x]}\n",
          "1:19 alerts.actions: must be a group of at most 50 actions\n"},
     };
