@@ -167,6 +167,9 @@ const char *cx_alerts_teller(const cx_alerts *alerts, const cx_list *watchers, c
 /* Takes over a notice of a peer, or of the own outbox; the newer one counts. Returns whether it said
  * anything new. */
 bool cx_alerts_heard(cx_alerts *alerts, const cx_alert_notice *notice);
+/* A notice that cx_alerts_tell returned has reached somebody. One that was told before the last about the
+ * same alert says nothing of that one. */
+void cx_alerts_delivered(cx_alerts *alerts, const json_t *notice);
 const cx_alert_notice *cx_alerts_notice(const cx_alerts *alerts, const char *key);
 
 /* ---- documents */

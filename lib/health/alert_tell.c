@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "base/rendezvous.h"
+#include "base/time.h"
 #include "health/alert_inside.h"
 #include "health/check.h"
 
@@ -284,6 +285,22 @@ void cx_alerts_tell(cx_alerts *alerts, const cx_alert_rules *rules, const cx_lis
         for (size_t i = 0; i < alerts->count; i++)
             if (about_of(rules, alerts->items[i]) == order[pass])
                 tell(alerts, rules, alerts->items[i], watchers, wall_ms, notices);
+}
+
+void cx_alerts_delivered(cx_alerts *alerts, const json_t *notice)
+{
+    const cx_alert_notice *told = cx_alerts_notice(alerts, cx_json_text_or_empty(notice, "key"));
+    bool firing = strcmp(cx_json_text_or_empty(notice, "status"), "firing") == 0;
+    cx_alert_notice delivered;
+    int64_t at_ms = 0;
+
+    if (told == NULL || strcmp(told->by, alerts->self) != 0 || told->firing != firing ||
+        !cx_time_parse(cx_json_text_or_empty(notice, "at"), &at_ms, &(cx_err){0}) ||
+        told->at_ms != at_ms)
+        return;
+    delivered = *told;
+    delivered.delivered = true;
+    cx_alerts_heard(alerts, &delivered);
 }
 
 bool cx_alerts_heard(cx_alerts *alerts, const cx_alert_notice *notice)

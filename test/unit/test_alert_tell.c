@@ -398,6 +398,31 @@ static void what_is_over_inhibits_nothing_when_the_clock_was_set_back(void **sta
     assert_string_equal(told(&scene, 120), "disk/node-2/firing");
 }
 
+static void what_was_delivered_late_is_not_what_was_told_last(void **state)
+{
+    CX_AUTO(scene_close) struct scene scene;
+    CX_AUTO(cx_json_free) json_t *first = NULL;
+    const char *key;
+
+    (void)state;
+    scene_open(&scene, "node-1");
+    look(&scene, "disk_usage", "node-2", 90, 0);
+    told(&scene, 0);
+    first = json_incref(json_array_get(scene.notices, 0));
+    key = cx_json_text_or_empty(first, "key");
+    look(&scene, "disk_usage", "node-2", 10, 20);
+    look(&scene, "disk_usage", "node-2", 10, 30);
+    assert_string_equal(told(&scene, 30), "disk/node-2/resolved");
+    cx_alerts_delivered(scene.alerts, first);
+    assert_false(cx_alerts_notice(scene.alerts, key)->delivered);
+    cx_alerts_delivered(scene.alerts, json_array_get(scene.notices, 0));
+    assert_true(cx_alerts_notice(scene.alerts, key)->delivered);
+    look(&scene, "disk_usage", "node-2", 90, 50);
+    assert_string_equal(told(&scene, 50), "disk/node-2/firing");
+    cx_alerts_delivered(scene.alerts, first);
+    assert_false(cx_alerts_notice(scene.alerts, key)->delivered);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +446,7 @@ int main(void)
         cmocka_unit_test(what_we_told_we_tell_the_end_of_whoever_else_is_there),
         cmocka_unit_test(what_is_on_its_way_is_not_told_again_when_another_told_too),
         cmocka_unit_test(an_end_told_by_a_clock_that_was_ahead_hides_no_later_episode),
+        cmocka_unit_test(what_was_delivered_late_is_not_what_was_told_last),
         cmocka_unit_test(a_notice_of_a_clock_that_is_ahead_is_not_newer_than_what_comes),
         cmocka_unit_test(what_is_over_inhibits_nothing_when_the_clock_was_set_back),
     };

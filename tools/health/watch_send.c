@@ -149,18 +149,8 @@ static void mark_delivered(watch_self *watch, const json_t *notices)
     size_t at;
     json_t *notice;
 
-    json_array_foreach (notices, at, notice) {
-        const cx_alert_notice *told =
-            cx_alerts_notice(watch->alerts, cx_json_text_or_empty(notice, "key"));
-
-        if (told == NULL || strcmp(told->by, watch->alerts->self) != 0)
-            continue;
-
-        cx_alert_notice delivered = *told;
-
-        delivered.delivered = true;
-        cx_alerts_heard(watch->alerts, &delivered);
-    }
+    json_array_foreach (notices, at, notice)
+        cx_alerts_delivered(watch->alerts, notice);
 }
 
 static void log_end(watch_lane *lane, const struct courier_job *job)
