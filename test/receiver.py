@@ -2,7 +2,8 @@
 """receiver.py http|smtp ADDRESS PORT FOLDER: takes what cx-health's actions send.
 
 Each request is a line of FOLDER/received: {"path", "headers", "body"}; each mail {"from", "to",
-"mail"}; and "at", when it came (seconds since 1970). It answers the status in FOLDER/status (else 200), and then does not keep what came.
+"mail"}; and "at", when it came (seconds since 1970). It answers the status in
+FOLDER/status (else 200), and then does not keep what came, and as many bytes as FOLDER/answer says (else 2).
 """
 import http.server
 import json
@@ -26,6 +27,11 @@ def wanted_status():
     return int(path.read_text()) if path.exists() else 200
 
 
+def answer_size():
+    path = FOLDER / "answer"
+    return int(path.read_text()) if path.exists() else 2
+
+
 class Web(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
@@ -37,9 +43,9 @@ class Web(http.server.BaseHTTPRequestHandler):
             keep({"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()},
                   "body": json.loads(body)})
         self.send_response(status)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(answer_size()))
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(b"k" * answer_size())
 
 
 class Mail(socketserver.StreamRequestHandler):

@@ -23,6 +23,7 @@ typedef struct cx_http_request {
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
     cx_bytes body;              /* lives until the request is done */
     size_t answer_max;          /* bytes of the answer's body; more fails with TOO_LARGE */
+    bool answer_cut;            /* more is left unread, and no failure: who asks needs the status */
     int64_t timeout_ms;         /* the whole exchange; 0: 30 s */
     int64_t connect_timeout_ms; /* 0: timeout_ms */
     cx_http_tls_hook *tls_hook; /* required for https unless verify_by_name */

@@ -26,6 +26,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     (void)size; /* always 1 */
     if (count > transfer->request->answer_max - transfer->answer->body.size) {
         transfer->too_large = "body";
+        transfer->is_cut = transfer->request->answer_cut;
         return 0;
     }
     cx_buffer_add(&transfer->answer->body, data, count);
@@ -168,7 +169,8 @@ static void set_limits(cx_transfer *transfer, int64_t timeout_ms)
         connect_ms = timeout_ms;
     curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
-    if (request->answer_max > 0) /* 0 would be no limit here; on_body holds in any case */
+    /* 0 would be no limit here; on_body holds in any case. */
+    if (request->answer_max > 0 && !request->answer_cut)
         curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)request->answer_max);
     curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
@@ -349,7 +351,7 @@ void cx_transfer_finish(cx_transfer *transfer, CURLcode result)
     curl_easy_getinfo(transfer->handle, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(transfer->handle, CURLINFO_TOTAL_TIME_T, &total_us);
     answer->seconds = (double)total_us / 1e6;
-    if (result != CURLE_OK || answer->error.code != CX_OK) {
+    if (!transfer->is_cut && (result != CURLE_OK || answer->error.code != CX_OK)) {
         tell_fault(transfer, result, &answer->error);
         ERR_clear_error(); /* of this thread; others look at it after their own calls */
         return;

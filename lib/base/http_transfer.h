@@ -13,6 +13,7 @@ typedef struct cx_transfer {
     struct curl_slist *headers;
     char *host_port;       /* for messages */
     const char *too_large; /* "body" or "header" of the answer; NULL: within the limits */
+    bool is_cut;           /* of an answer_cut the body was larger */
     int64_t started_ms;
     char detail[CURL_ERROR_SIZE];
 } cx_transfer;

@@ -95,6 +95,7 @@ static bool post(const char *url, const char *const *headers, const json_t *docu
         .headers = headers,
         .body = cx_bytes_of(body),
         .answer_max = ANSWER_MAX,
+        .answer_cut = true,
         .timeout_ms = timeout_ms,
         .verify_by_name = strncmp(url, "https:", 6) == 0,
     };

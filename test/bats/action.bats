@@ -34,6 +34,21 @@ action() {
     validate_schema cx-health-notices "$(received '.[0].body')"
 }
 
+@test "webhook: who answers more than anybody reads has the page all the same; a refusal stays one" {
+    start_receiver
+    action "type: webhook, url: 'http://$RECEIVER/'"
+    echo 3000000 >"$RECEIVED/answer"
+
+    run --separate-stderr cx-health test-action tell --alerts "$ALERTS"
+    assert_success
+    assert_json .receiver_status 200
+
+    echo 500 >"$RECEIVED/status"
+    run --separate-stderr cx-health test-action tell --alerts "$ALERTS"
+    assert_error unavailable
+    [[ $stderr == *"HTTP status 500"* ]]
+}
+
 @test "slack: text and channel; its URL is a secret and in no message" {
     start_receiver
     action "type: slack, url_file: $(secret_file slack "http://$RECEIVER/services/T0/B0/hidden"), channel: '#ops'"
