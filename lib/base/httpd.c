@@ -9,6 +9,7 @@
 
 #include "base/httpd_connection.h"
 #include "base/io.h"
+#include "base/time.h"
 
 enum {
     BACKLOG = 128,
@@ -17,6 +18,7 @@ enum {
     CONNECTIONS_DEFAULT = 512,
     IDLE_DEFAULT_MS = 15000,
     REQUEST_DEFAULT_MS = 30000,
+    SPARE_DEFAULT_MS = 1000,
 };
 
 /* "host:port", "[v6]:port", ":port" for every address; port 0 takes a free one. */
@@ -89,12 +91,26 @@ static void describe_peer(const struct sockaddr *address, socklen_t size,
     snprintf(text, CX_PEER_TEXT_SIZE, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
+/* Who opens connections and sends nothing would else keep all others out until the time-outs. */
+static bool make_room(cx_httpd *httpd)
+{
+    cx_connection *each, *oldest = NULL;
+
+    LIST_FOREACH (each, &httpd->connections, link) /* the newest first */
+        if (cx_connection_waits_for_client(each))
+            oldest = each;
+    if (!oldest || cx_now_ms() - oldest->opened_ms < httpd->options.spare_ms)
+        return false;
+    cx_connection_close(oldest);
+    return true;
+}
+
 static void on_accept(int fd, const struct sockaddr *address, socklen_t size, void *arg)
 {
     cx_httpd *httpd = arg;
     char peer[CX_PEER_TEXT_SIZE];
 
-    if (httpd->connection_count >= httpd->options.connections_max) {
+    if (httpd->connection_count >= httpd->options.connections_max && !make_room(httpd)) {
         close(fd);
         return;
     }
@@ -125,6 +141,8 @@ static void fill_in_defaults(cx_httpd_options *options)
         options->idle_timeout_ms = IDLE_DEFAULT_MS;
     if (options->request_timeout_ms == 0)
         options->request_timeout_ms = REQUEST_DEFAULT_MS;
+    if (options->spare_ms == 0)
+        options->spare_ms = SPARE_DEFAULT_MS;
 }
 
 bool cx_httpd_open(struct event_base *loop, const cx_httpd_options *options, cx_httpd **httpd,

@@ -27,7 +27,9 @@ typedef struct cx_httpd_options {
     void *tls_arg;
     size_t header_max;       /* bytes; default 16 KiB */
     size_t body_max;         /* bytes; default 1 MiB: 413 above it */
-    size_t connections_max;  /* default 512: the next one is closed at once */
+    size_t connections_max;  /* default 512: the next one takes the place of the oldest one that has
+                                  no whole request for longer than spare_ms, or is closed at once */
+    int64_t spare_ms;        /* default 1000 */
     int64_t idle_timeout_ms; /* default 15000: for the whole handshake, between requests, each read,
                                   and for the client to take more of an answer */
     int64_t request_timeout_ms; /* default 30000: from the first byte to the whole body; and for the

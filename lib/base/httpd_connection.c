@@ -510,6 +510,7 @@ void cx_connection_open(cx_httpd *httpd, int fd, const char *peer)
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     memccpy(connection->peer, peer, '\0', sizeof(connection->peer) - 1);
+    connection->opened_ms = cx_now_ms();
     LIST_INSERT_HEAD(&httpd->connections, connection, link);
     httpd->connection_count++;
     connection->timer = evtimer_new(httpd->loop, on_timer, connection);
@@ -539,6 +540,12 @@ void cx_connection_close(cx_connection *connection)
 bool cx_connection_is_idle(const cx_connection *connection)
 {
     return connection->phase == CX_PHASE_HEAD && connection->since_ms == 0;
+}
+
+bool cx_connection_waits_for_client(const cx_connection *connection)
+{
+    return connection->phase == CX_PHASE_HANDSHAKE || connection->phase == CX_PHASE_HEAD ||
+           connection->phase == CX_PHASE_BODY;
 }
 
 void cx_connection_finish(cx_connection *connection)

@@ -54,6 +54,7 @@ struct cx_connection {
         CX_PHASE_LINGER,  /* refused: what the client still sends is dropped, so that the refusal
                              is not lost to a reset */
     } phase;
+    int64_t opened_ms;
     int64_t since_ms;   /* start of the phase; HEAD: the first byte, 0 before it */
     int64_t request_ms; /* first byte of the request */
     int64_t moved_ms;   /* the last byte in (HEAD, BODY) or out (HANDLER, FLUSH) */
@@ -69,6 +70,8 @@ void cx_connection_open(cx_httpd *httpd, int fd, const char *peer);
 void cx_connection_close(cx_connection *connection);
 /* True when nothing is under way on it. */
 bool cx_connection_is_idle(const cx_connection *connection);
+/* True while it has sent no whole request. */
+bool cx_connection_waits_for_client(const cx_connection *connection);
 /* The exchange's answer is complete: frees the exchange. */
 void cx_connection_finish(cx_connection *connection);
 /* Bytes are about to go out: the client's time to take them starts if none were waiting. */

@@ -342,7 +342,8 @@ static void who_takes_nothing_is_closed(void **state)
 static void a_flood_of_connections_is_closed_at_the_limit(void **state)
 {
     CX_AUTO(http_server_close)
-    http_server *server = http_server_open(&(cx_httpd_options){.connections_max = 8}, NULL);
+    http_server *server = http_server_open(
+        &(cx_httpd_options){.connections_max = 8, .spare_ms = INT64_C(600000)}, NULL);
     int fds[64];
     size_t closed = 0;
 
@@ -364,6 +365,31 @@ static void a_flood_of_connections_is_closed_at_the_limit(void **state)
     char *answer = ask(server, "GET /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
 
     assert_true(has(answer, "HTTP/1.1 200 "));
+}
+
+static void who_sends_no_request_makes_room(void **state)
+{
+    CX_AUTO(http_server_close)
+    http_server *server =
+        http_server_open(&(cx_httpd_options){.connections_max = 8, .spare_ms = 1}, NULL);
+    int fds[8];
+
+    (void)state;
+    for (size_t i = 0; i < CX_COUNT(fds); i++) {
+        fds[i] = connect_to(server);
+        if (i % 2 == 1)
+            give(fds[i], "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc");
+    }
+    assert_true(http_server_wait_connections(server, CX_COUNT(fds)));
+    usleep(2000);
+
+    CX_AUTO(cx_free)
+    char *answer = ask(server, "GET /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+
+    assert_true(has(answer, "HTTP/1.1 200 "));
+    assert_true(http_server_wait_connections(server, CX_COUNT(fds) - 1));
+    for (size_t i = 0; i < CX_COUNT(fds); i++)
+        close(fds[i]);
 }
 
 static void a_client_gone_before_the_answer_is_noticed(void **state)
@@ -543,6 +569,7 @@ int main(void)
         cmocka_unit_test(who_says_nothing_is_closed),
         cmocka_unit_test(who_takes_nothing_is_closed),
         cmocka_unit_test(a_flood_of_connections_is_closed_at_the_limit),
+        cmocka_unit_test(who_sends_no_request_makes_room),
         cmocka_unit_test(a_client_gone_before_the_answer_is_noticed),
         cmocka_unit_test(the_server_ends_while_clients_are_at_every_stage),
         cmocka_unit_test(a_taken_address_is_named),
