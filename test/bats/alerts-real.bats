@@ -19,9 +19,7 @@ setup_file() {
 }
 
 teardown_file() {
-    unmount_disk
-    local-cluster heal
-    local-cluster down --timeout 10
+    watched_cluster_down
 }
 
 setup() {

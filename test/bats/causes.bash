@@ -143,8 +143,10 @@ end_disk_space_low() {
     rm "$CX_CLUSTER_DIR/node-3/data/ballast"
 }
 
-unmount_disk() {
+watched_cluster_down() {
     ! mountpoint -q "$CX_CLUSTER_DIR/node-3/data" || umount -l "$CX_CLUSTER_DIR/node-3/data"
+    local-cluster heal
+    local-cluster down --timeout 10
 }
 
 cause_certificate_expiring() {

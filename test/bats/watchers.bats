@@ -108,6 +108,22 @@ all_see() {
     done
 }
 
+# disks PERCENT: of all three nodes.
+disks() {
+    local number
+    for number in 1 2 3; do
+        disk "$number" "$1"
+    done
+}
+
+# all_become STATE: the alerts of all three nodes, at all watchers.
+all_become() {
+    local number
+    for number in 1 2 3; do
+        wait_until 15 all_see "node-$number" "$1"
+    done
+}
+
 # teller SUBJECT: the number of the watcher that told of it.
 teller() {
     received "[.[].body.alerts[] | select(.subject == \"$1\").watcher][0]" | tr -dc 0-9
@@ -126,20 +142,12 @@ sorted_pages() {
 
 @test "three watchers: one page for each alert, one when it is over, from more than one of them" {
     three
-    for number in 1 2 3; do
-        disk "$number" 95
-    done
-    for number in 1 2 3; do
-        wait_until 15 all_see "node-$number" firing
-    done
+    disks 95
+    all_become firing
     all_looked
     wait_until 15 sorted_pages $'firing disk node-1\nfiring disk node-2\nfiring disk node-3'
-    for number in 1 2 3; do
-        disk "$number" 50
-    done
-    for number in 1 2 3; do
-        wait_until 15 all_see "node-$number" resolved
-    done
+    disks 50
+    all_become resolved
     all_looked
     wait_until 15 sorted_pages $'firing disk node-1\nfiring disk node-2\nfiring disk node-3\nresolved disk node-1\nresolved disk node-2\nresolved disk node-3'
 }
@@ -193,20 +201,16 @@ restart_agent() {
 }
 
 @test "a watcher whose gossip agent is dead keeps quiet while others tell, and tells when nobody does" {
-    local number fired ended
+    local fired ended
     three
     stop_daemon node-1 KILL
     wait_until 15 watching 2 2
     kill -STOP "$(pid_of watch-1)" # the others are first, and don't know of it
-    for number in 1 2 3; do
-        disk "$number" 95
-    done
+    disks 95
     fired=$'firing disk node-1\nfiring disk node-2\nfiring disk node-3'
     wait_until 20 sorted_pages "$fired"
     kill -CONT "$(pid_of watch-1)"
-    for number in 1 2 3; do
-        wait_until 15 all_see "node-$number" firing
-    done
+    all_become firing
     all_looked
     assert_equal "$(pages | sort)" "$fired"
     restart_agent 1 2
@@ -218,12 +222,8 @@ restart_agent() {
     stop_daemon node-1 KILL
     stop_daemon watch-2 KILL
     stop_daemon watch-3 KILL
-    for number in 1 2 3; do
-        disk "$number" 50
-    done
-    for number in 1 2 3; do
-        wait_until 15 all_see "node-$number" resolved
-    done
+    disks 50
+    all_become resolved
     ended=$'resolved disk node-1\nresolved disk node-2\nresolved disk node-3'
     wait_until 45 sorted_pages "$fired"$'\n'"$ended"
     grep -q nobody_else_tells "$BATS_TEST_TMPDIR/watch-1.log"
@@ -258,12 +258,8 @@ restart_agent() {
     for number in 1 2 3; do
         wait_until 15 silenced_at "$number"
     done
-    for number in 1 2 3; do
-        disk "$number" 95
-    done
-    for number in 1 2 3; do
-        wait_until 15 all_see "node-$number" silenced
-    done
+    disks 95
+    all_become silenced
     all_looked
     assert_equal "$(pages)" ''
     CX_CONFIG=$BATS_TEST_TMPDIR/node-1/config.yaml cx-health unsilence "$id" >/dev/null
